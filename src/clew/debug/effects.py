@@ -1,0 +1,306 @@
+"""Effects of every node on D, reduced as the backward pass reports them.
+
+Definitions are in docs/arithmetic.md. A write w at position P has direct effect w·g when P is the position of
+interest, else zero; an activation a has estimated effect a·∂D/∂a, with nothing frozen (attribution by act×grad).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..models.anatomy import Anatomy, Layer, Norm
+from ..models.tape import AttentionRecord, MlpRecord
+from ..nodes import Node
+from .ranking import Block, Ranking, Row, Selection
+from .records import LayerEffect, LayerPosition, TokenEffect
+
+
+class Effects:
+    """An Observer (models/tape.py) that sums effects and ranks nodes.
+
+    `direction` is g, the final norm's held scale included: the direct effect of a write w at `position` is w·g.
+    Tokens after `position` cannot act on D and are left out.
+    """
+
+    def __init__(
+        self,
+        anatomy: Anatomy,
+        n_tokens: int,
+        position: int,
+        direction: Float[Tensor, " d"],
+        selection: Selection,
+    ) -> None:
+        self._anatomy = anatomy
+        self._position = position
+        self._direction = direction
+        self._selection = selection
+        self._ranking = Ranking(selection)
+        n_layers = len(anatomy.layers)
+        reach = position + 1
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(*shape, device=direction.device)
+
+        self._reach = reach
+        self._n_tokens = n_tokens
+        self._token_embed = zeros(reach)
+        self._token_from = zeros(reach)
+        self._token_to = zeros(reach)
+        self._token_mlp = zeros(reach)
+        self._direct_map = zeros(n_layers, n_tokens)
+        self._estimated_map = zeros(n_layers, n_tokens)
+        self._layer_direct = {step: zeros(n_layers) for step in ("attn", "mlp", "bias")}
+        self._layer_estimated = {step: zeros(n_layers) for step in ("attn", "mlp", "bias")}
+        self._embed = (0.0, 0.0)
+        self._end_bias: list[tuple[str, float]] = []
+        self._rows = self._index(selection.positions, reach)
+        self._columns = self._index(selection.sources, reach)
+
+    def rows(self) -> list[tuple[Node, Row]]:
+        return self._ranking.rows()
+
+    def attention(self, record: AttentionRecord) -> None:
+        layer, p, reach = self._anatomy.layers[record.layer], self._position, self._reach
+        heads, groups = layer.n_heads, record.value.shape[0]
+        pattern = record.pattern[:, :reach, :reach].float()
+        estimated = pattern * record.pattern_grad[:, :reach, :reach].float()
+        value = record.value[:, :reach].float()
+        post = None if record.post_scale is None else record.post_scale[:reach, 0]
+
+        # V_S · (W_O g) for every head and source, without W_O's d_model.
+        pulled = self._pulled(layer.head_out(), layer.attn_post_norm, post)
+        shared = value.repeat_interleave(heads // groups, dim=0)
+        direct_row = pattern[:, p] * (shared @ pulled[:, :, None])[:, :, 0]
+
+        by_head = estimated.sum(2)
+        self._token_from += by_head.sum(0)
+        self._token_to += estimated.sum((0, 1))
+        self._direct_map[record.layer, :reach] += direct_row.sum(0)
+        self._estimated_map[record.layer, :reach] += by_head.sum(0)
+        self._layer_direct["attn"][record.layer] = direct_row.sum()
+        self._layer_estimated["attn"][record.layer] = by_head.sum()
+
+        if self._selection.has_kind("attn") and self._selection.has_layer(record.layer):
+            self._rank_heads(layer, record, by_head, direct_row.sum(1), post)
+            self._rank_pairs(layer, pattern, estimated, direct_row, shared, post)
+
+    def mlp(self, record: MlpRecord) -> None:
+        layer, p, reach = self._anatomy.layers[record.layer], self._position, self._reach
+        act = record.act[:reach].float()
+        estimated = act * record.act_grad[:reach].float()
+        post = None if record.post_scale is None else record.post_scale[:reach, 0]
+        direct_row = act[p] * self._pulled(layer.mlp_out.by_input, layer.mlp_post_norm, post)
+
+        by_token = estimated.sum(1)
+        self._token_mlp += by_token
+        self._direct_map[record.layer, p] += direct_row.sum()
+        self._estimated_map[record.layer, :reach] += by_token
+        self._layer_direct["mlp"][record.layer] = direct_row.sum()
+        self._layer_estimated["mlp"][record.layer] = by_token.sum()
+
+        kept = self._selection.has_kind("neuron") and self._selection.has_layer(record.layer)
+        if kept and self._columns is None:
+            norms = act.abs() * layer.neuron_norm
+            self._rank_neurons(layer, act, norms if post is None else norms * post[:, None], estimated, direct_row)
+
+    def embed(self, write: Float[Tensor, "t d"], grad: Float[Tensor, "t d"]) -> None:
+        p, reach = self._position, self._reach
+        write = write[:reach].float()
+        estimated = (write * grad[:reach].float()).sum(1)
+        direct = float(write[p] @ self._direction)
+        self._token_embed += estimated
+        self._embed = (direct, float(estimated.sum()))
+        kept = self._selection.has_kind("embed") and self._selection.has_layer(None)
+        if not kept or self._columns is not None:
+            return
+        norms = write.norm(dim=1)
+        for position in range(reach) if self._rows is None else self._rows.tolist():
+            values = (None, float(norms[position]), direct if position == p else 0.0, float(estimated[position]))
+            self._ranking.add(Node("embed", position=position), values, "embed")
+
+    def bias(self, part: str, layer: int, grad: Float[Tensor, " d"]) -> None:
+        """A layer's constant, written at every position; its direct effect is that of the copy at `position`."""
+        place = self._anatomy.layers[layer]
+        value = (place.attn_out if part == "attn" else place.mlp_out).bias
+        assert value is not None
+        value = value.float()
+        direct, estimated = float(value @ self._direction), float(value @ grad)
+        self._layer_direct["bias"][layer] += direct
+        self._layer_estimated["bias"][layer] += estimated
+        self._keep_bias(Node("bias", layer, part=part), float(value.norm()), direct, estimated)
+
+    def end(self, part: str, write_norm: float, effect: float) -> None:
+        """A constant after the last layer, final norm or unembedding: direct and estimated effect are the same."""
+        self._end_bias.append((part, effect))
+        self._keep_bias(Node("bias", part=part), write_norm, effect, effect)
+
+    def terms(self) -> dict[str, float]:
+        """Direct effects by kind, for the accounting."""
+        late = sum(effect for _, effect in self._end_bias)
+        return {
+            "embed": self._embed[0],
+            "attn": float(self._layer_direct["attn"].double().sum()),
+            "neuron": float(self._layer_direct["mlp"].double().sum()),
+            "latent": 0.0,
+            "error": 0.0,
+            "bias": float(self._layer_direct["bias"].double().sum()) + late,
+        }
+
+    def by_token(self) -> list[TokenEffect]:
+        """One record a token; tokens after the position of interest have none of D."""
+        sums = torch.stack([self._token_embed, self._token_from, self._token_to, self._token_mlp], dim=1).tolist()
+        sums += [[0.0] * 4] * (self._n_tokens - self._reach)
+        return [TokenEffect(position, *row) for position, row in enumerate(sums)]
+
+    def by_layer(self) -> list[LayerEffect]:
+        """The waterfall: embedding, then attention and MLP of each layer, then all biases."""
+        steps = [LayerEffect("embed", None, *self._embed)]
+        for layer in range(len(self._anatomy.layers)):
+            for step in ("attn", "mlp"):
+                direct, estimated = self._layer_direct[step][layer], self._layer_estimated[step][layer]
+                steps.append(LayerEffect(step, layer, float(direct), float(estimated)))
+        late = sum(effect for _, effect in self._end_bias)
+        direct = float(self._layer_direct["bias"].double().sum()) + late
+        estimated = float(self._layer_estimated["bias"].double().sum()) + late
+        return [*steps, LayerEffect("bias", None, direct, estimated)]
+
+    def by_layer_position(self) -> LayerPosition:
+        return LayerPosition(self._direct_map.tolist(), self._estimated_map.tolist())
+
+    def _pulled(
+        self, out: Float[Tensor, "*n d"], post_norm: Norm | None, post: Float[Tensor, " t"] | None
+    ) -> Float[Tensor, "*n"]:
+        """Direct effect at the position of interest of a unit of each row of an output projection."""
+        if post_norm is None or post is None:
+            return out.float() @ self._direction
+        return out.float() @ (post_norm.gain * self._direction) * post[self._position]
+
+    def _index(self, wanted: Sequence[int] | None, n: int) -> Int[Tensor, " m"] | None:
+        if wanted is None:
+            return None
+        return torch.tensor(sorted({i for i in wanted if i < n}), dtype=torch.long, device=self._direction.device)
+
+    def _keep_bias(self, node: Node, write_norm: float, direct: float, estimated: float) -> None:
+        placed = self._rows is None and self._columns is None
+        if self._selection.has_kind("bias") and self._selection.has_layer(node.layer) and placed:
+            self._ranking.add(node, (None, write_norm, direct, estimated), "bias")
+
+    def _rank_heads(
+        self,
+        layer: Layer,
+        record: AttentionRecord,
+        estimated: Float[Tensor, "h t"],
+        direct: Float[Tensor, " h"],
+        post: Float[Tensor, " t"] | None,
+    ) -> None:
+        if self._columns is not None:
+            return
+        reach, number = self._reach, layer.index
+        mixed = record.mixed[:reach].float().transpose(0, 1)
+        norms = _write_norm(mixed, layer.head_gram)
+        first = torch.arange(layer.n_heads, device=direct.device) * reach + self._position
+        at = self._at_position(first)
+        self._ranking.block(
+            Block(
+                group="attn",
+                activation=mixed.norm(dim=-1),
+                write_norm=norms if post is None else norms * post,
+                estimated=estimated,
+                direct=direct[: len(at)],
+                direct_ids=at,
+                index=None if self._rows is None else (slice(None), self._rows),
+                wanted=[n.index * reach + n.position for n in self._wanted("attn", number) if n.source is None],
+                node=lambda flat: Node("attn", number, *divmod(flat, reach)),
+            )
+        )
+
+    def _rank_pairs(
+        self,
+        layer: Layer,
+        pattern: Float[Tensor, "h t s"],
+        estimated: Float[Tensor, "h t s"],
+        direct: Float[Tensor, "h s"],
+        value: Float[Tensor, "h s dh"],
+        post: Float[Tensor, " t"] | None,
+    ) -> None:
+        reach, number = self._reach, layer.index
+        norms = _write_norm(value, layer.head_gram)[:, None]
+        columns = torch.arange(reach, device=direct.device) if self._columns is None else self._columns
+        heads = torch.arange(layer.n_heads, device=direct.device)[:, None]
+        at = self._at_position(((heads * reach + self._position) * reach + columns).flatten())
+        index = None
+        if self._rows is not None or self._columns is not None:
+            rows = torch.arange(reach, device=direct.device) if self._rows is None else self._rows
+            index = (slice(None), rows[:, None], columns)
+
+        def node(flat: int) -> Node | None:
+            head, rest = divmod(flat, reach * reach)
+            position, source = divmod(rest, reach)
+            return Node("attn", number, head, position, source) if source <= position else None
+
+        self._ranking.block(
+            Block(
+                group="pair",
+                activation=pattern,
+                write_norm=pattern * (norms if post is None else norms * post[:, None]),
+                estimated=estimated,
+                direct=direct[:, columns].flatten()[: len(at)],
+                direct_ids=at,
+                index=index,
+                wanted=[
+                    (n.index * reach + n.position) * reach + n.source
+                    for n in self._wanted("attn", number)
+                    if n.source is not None
+                ],
+                node=node,
+            )
+        )
+
+    def _rank_neurons(
+        self,
+        layer: Layer,
+        act: Float[Tensor, "t n"],
+        norms: Float[Tensor, "t n"],
+        estimated: Float[Tensor, "t n"],
+        direct: Float[Tensor, " n"],
+    ) -> None:
+        number, width = layer.index, act.shape[1]
+        at = self._at_position(torch.arange(width, device=direct.device) + self._position * width)
+
+        def node(flat: int) -> Node:
+            position, neuron = divmod(flat, width)
+            return Node("neuron", number, neuron, position)
+
+        self._ranking.block(
+            Block(
+                group="neuron",
+                activation=act,
+                write_norm=norms,
+                estimated=estimated,
+                direct=direct[: len(at)],
+                direct_ids=at,
+                index=None if self._rows is None else (self._rows,),
+                wanted=[n.position * width + n.index for n in self._wanted("neuron", number)],
+                node=node,
+            )
+        )
+
+    def _at_position(self, ids: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
+        """The ids, unless the filters leave the position of interest out."""
+        left_out = self._rows is not None and self._position not in self._rows.tolist()
+        return ids[:0] if left_out else ids
+
+    def _wanted(self, kind: str, layer: int) -> list[Any]:
+        """Explicitly wanted nodes of a kind and layer; index and position are set, and within reach."""
+        nodes = [n for n in self._selection.wanted if n.kind == kind and n.layer == layer]
+        return [n for n in nodes if n.position is not None and n.position < self._reach]
+
+
+def _write_norm(z: Float[Tensor, "h t dh"], gram: Float[Tensor, "h dh dh"]) -> Float[Tensor, "h t"]:
+    """‖z W_O‖ for each head and position."""
+    return ((z @ gram) * z).sum(-1).clamp_min(0).sqrt()

@@ -1,0 +1,269 @@
+"""What an answer is made of: small frozen records, each with `to_dict()`, and lists of them with `to_pandas()`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..nodes import Kind
+
+if TYPE_CHECKING:
+    import pandas
+
+R = TypeVar("R", bound="Record")
+
+
+def plain(value: Any) -> Any:
+    """The JSON-ready form of a record, or of lists and dicts of them."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+class Record:
+    """A frozen record; `to_dict()` gives what JSON shows."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return plain(self)
+
+
+class Records(list[R]):
+    """A list of records of one kind."""
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        return [record.to_dict() for record in self]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row a record. Raises ImportError when pandas is not installed."""
+        import pandas
+
+        return pandas.DataFrame(self.to_dict())
+
+    def __repr__(self) -> str:
+        if not self:
+            return "[]"
+        names = [field.name for field in fields(self[0])]  # type: ignore[arg-type]
+        rows = [names, *([_cell(getattr(record, name)) for name in names] for record in self)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(names))]
+        return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:+.3g}" if isinstance(value, float) else repr(value) if isinstance(value, str) else str(value)
+
+
+@dataclass(frozen=True)
+class ModelInfo(Record):
+    """The subject model in numbers; `n_heads` and `n_neurons` are per layer."""
+
+    name: str
+    family: str
+    n_layers: int
+    n_heads: int
+    n_neurons: int
+    d_model: int
+    vocab_size: int
+    max_length: int
+    device: str
+    dtype: str
+    bos: str | None
+    softcap: float | None
+
+
+@dataclass(frozen=True)
+class Token(Record):
+    """A token of the prompt."""
+
+    position: int
+    id: int
+    text: str
+
+
+@dataclass(frozen=True)
+class VocabToken(Record):
+    """A token of the vocabulary, named as a target or distractor."""
+
+    id: int
+    text: str
+
+
+@dataclass(frozen=True)
+class TokenCheck(Record):
+    """Whether a text can be a target: it must be exactly one token.
+
+    `warning` is empty when all is well; `fixes` are texts that are one token and probably meant,
+    such as the same word with its leading space.
+    """
+
+    text: str
+    tokens: Sequence[VocabToken]
+    ok: bool
+    warning: str
+    fixes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Direction(Record):
+    """D = mean logit(targets) − mean logit(distractors) at `position`; without distractors the second
+    term is the mean logit over the vocabulary. Logits are before any soft-cap."""
+
+    position: int
+    targets: Sequence[VocabToken]
+    distractors: Sequence[VocabToken]
+    value: float
+
+
+@dataclass(frozen=True)
+class Candidate(Record):
+    """A possible next token; `rank` counts from 0, `logprob` is natural."""
+
+    id: int
+    text: str
+    logit: float
+    logprob: float
+    probability: float
+    rank: int
+
+
+@dataclass(frozen=True)
+class Accounting(Record):
+    """Both sides of the sum: direct effects by kind, their sum, the direction's value and what is left."""
+
+    terms: dict[str, float]
+    sum: float
+    value: float
+    difference: float
+
+
+@dataclass(frozen=True)
+class NodeEffect(Record):
+    """One row of the node table (design.md §1 and §3 define the quantities).
+
+    `activation`: a neuron's post-activation; A[P,S] for a head's part; the norm of the mixed values ‖z‖
+    for a whole head; None for embeddings and biases. `write_norm` is never negative. `direct_effect` and
+    `estimated_effect` are in logits of D. `verified_effect` is None until measured.
+    """
+
+    id: str
+    kind: Kind
+    layer: int | None
+    index: int | None
+    position: int | None
+    source: int | None
+    activation: float | None
+    write_norm: float
+    direct_effect: float
+    estimated_effect: float
+    verified_effect: float | None = None
+
+
+@dataclass(frozen=True)
+class TokenEffect(Record):
+    """Estimated effects summed over all layers at one token of the prompt.
+
+    Attention counts twice over: by the token it writes at (`attn_from`) and by the token it reads
+    (`attn_to`); each sums to the same total.
+    """
+
+    position: int
+    embed: float
+    attn_from: float
+    attn_to: float
+    mlp: float
+
+
+@dataclass(frozen=True)
+class LayerEffect(Record):
+    """Direct effects of one step of the waterfall: `step` is embed, attn, mlp, or bias.
+
+    A layer's biases are inside `bias` (one step at the end, with final norm and unembedding).
+    """
+
+    step: str
+    layer: int | None
+    direct_effect: float
+    estimated_effect: float
+
+
+@dataclass(frozen=True)
+class LayerPosition(Record):
+    """Two maps, [n_layers][n_tokens] in logits of D.
+
+    `direct`: the direct effect at the position of interest, attention split by the token it reads.
+    `estimated`: the estimated effect of all heads and neurons that write at each token.
+    """
+
+    direct: Sequence[Sequence[float]]
+    estimated: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class LensCell(Record):
+    """What the residual stream would predict if the model ended here."""
+
+    id: int
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Lens(Record):
+    """The logit lens (nostalgebraist 2020): final norm and unembedding applied after every layer.
+
+    `value[l][p]` is D read at position p after layer l−1 (row 0: embeddings); the last row at the
+    position of interest is D itself. `top[l][p]` is the likeliest token there.
+    """
+
+    value: Sequence[Sequence[float]]
+    top: Sequence[Sequence[LensCell]]
+
+
+@dataclass(frozen=True)
+class TokenScore(Record):
+    """A vocabulary token and how much a node pushes it (logits) or is excited by it."""
+
+    id: int
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Excitation(Record):
+    """The input tokens that excite a node most, through one of its inputs.
+
+    `through`: `input` (a neuron's activation if the stream held the token's embedding alone), or `query` /
+    `key` (the change of the attention score between `position` and `source`).
+    """
+
+    through: str
+    position: int | None
+    source: int | None
+    tokens: Sequence[TokenScore]
+
+
+@dataclass(frozen=True)
+class NodeDetail(Record):
+    """What a node does: output tokens its write pushes up and down at its own position, in logits relative
+    to the vocabulary's mean with the final norm's scale held; and the input tokens that excite it."""
+
+    node: NodeEffect
+    up: Sequence[TokenScore]
+    down: Sequence[TokenScore]
+    excited_by: Sequence[Excitation]
+
+
+@dataclass(frozen=True)
+class Timing(Record):
+    """Seconds; None for what was not done."""
+
+    load_s: float | None
+    pass_s: float
+    table_s: float
+    verify_s: float | None

@@ -1,0 +1,139 @@
+"""Every error a user can meet, one tree.
+
+Each error says in one sentence what happened and, in `hint`, what to do about it. `code` is stable and
+names the page under docs/errors.md; `status` is the HTTP status the server answers with and `exit_code`
+what the command line returns (2 wrong usage, 1 failed). Nothing else may reach a user as an exception.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ClewError(Exception):
+    """Something went wrong that the user can understand and act on."""
+
+    code: ClassVar[str] = "failed"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class UsageError(ClewError):
+    """The question cannot be asked as it stands."""
+
+    code = "bad_request"
+    status = 422
+    exit_code = 2
+
+
+class BadText(UsageError):
+    """A text holds characters that no tokenizer can take, such as a lone surrogate."""
+
+    code = "bad_text"
+
+
+class EmptyPrompt(UsageError):
+    code = "empty_prompt"
+
+
+class PromptTooLong(UsageError):
+    code = "prompt_too_long"
+
+
+class NotOneToken(UsageError):
+    """A target or distractor is several tokens, or none, to this model."""
+
+    code = "not_one_token"
+
+
+class BadDirection(UsageError):
+    """Targets and distractors leave nothing to explain."""
+
+    code = "bad_direction"
+
+
+class PositionOutOfRange(UsageError):
+    code = "position_out_of_range"
+
+
+class BadNode(UsageError):
+    """A node id that does not parse, or that this model or prompt does not have."""
+
+    code = "bad_node"
+
+
+class TooManyNodes(UsageError):
+    """A threshold that lets more nodes through than a table can show."""
+
+    code = "too_many_nodes"
+
+
+class UnknownModel(UsageError):
+    code = "unknown_model"
+    status = 404
+
+
+class UnknownFamily(UsageError):
+    """An architecture whose anatomy nobody has written down yet."""
+
+    code = "unknown_family"
+
+
+class BodyTooLarge(UsageError):
+    code = "body_too_large"
+    status = 413
+
+
+class Forbidden(UsageError):
+    """A Host, Origin or token that the server does not accept."""
+
+    code = "forbidden"
+    status = 403
+
+
+class PortInUse(ClewError):
+    code = "port_in_use"
+
+
+class BadModel(ClewError):
+    """A model folder or file that is there but cannot be read: truncated, not a model, wrong checksum."""
+
+    code = "bad_model"
+
+
+class NotFinite(ClewError):
+    """The model's own numbers are NaN or infinite, so no answer would mean anything."""
+
+    code = "not_finite"
+
+
+class NoSpace(ClewError):
+    code = "no_space"
+    status = 507
+
+
+class Offline(ClewError):
+    """Something had to be downloaded and could not be."""
+
+    code = "offline"
+    status = 502
+
+
+class Busy(ClewError):
+    code = "busy"
+    status = 503
+
+
+class Cancelled(ClewError):
+    """The one who asked went away, or pressed Ctrl-C."""
+
+    code = "cancelled"
+    status = 499

@@ -1,0 +1,242 @@
+"""A causal LM as a sum of writes: the modules of its family, resolved, and the vectors they write.
+
+Nothing here copies a weight: per-component quantities (norms of neuron writes, Gram matrices of head outputs) are
+computed once on first use and are small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from ..errors import BadModel
+from .families import Family
+
+
+@dataclass(frozen=True)
+class Norm:
+    """LayerNorm or RMSNorm as `gain ⊙ centre(x)·scale(x) + bias`; RMSNorm neither centres nor shifts."""
+
+    kind: Literal["rms", "layer"]
+    gain: Float[Tensor, " d"]
+    bias: Float[Tensor, " d"] | None
+    eps: float
+
+    @classmethod
+    def of(cls, module: nn.Module, offset: float) -> Norm:
+        """The norm a module computes; `offset` is added to its weight."""
+        if isinstance(module, nn.LayerNorm):
+            return cls("layer", module.weight.float(), None if module.bias is None else module.bias.float(), module.eps)
+        eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
+        weight = module.weight
+        assert isinstance(weight, Tensor) and isinstance(eps, float)  # every RMSNorm of a declared family
+        return cls("rms", weight.float() + offset, None, eps)
+
+    def centre(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+        """x without its mean over d, for LayerNorm; x itself for RMSNorm."""
+        return x - x.mean(-1, keepdim=True) if self.kind == "layer" else x
+
+    def scale(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n 1"]:
+        """1/σ(x): what the norm multiplies by, held fixed in every direct effect."""
+        x = x.float()
+        spread = self.centre(x).square().mean(-1, keepdim=True)
+        return torch.rsqrt(spread + self.eps)
+
+    def pull(self, u: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+        """The direction before the norm whose dot product, times the held scale, equals u's after it: centre(γ ⊙ u)."""
+        return self.centre(self.gain * u)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A linear map's weight, seen the same way for Linear ([out, in]) and Conv1D ([in, out])."""
+
+    module: nn.Module
+
+    @property
+    def by_output(self) -> Float[Tensor, "out in"]:
+        weight = self.module.weight
+        assert isinstance(weight, Tensor)
+        return weight.T if isinstance(self.module, Conv1D) else weight
+
+    @property
+    def by_input(self) -> Float[Tensor, "in out"]:
+        return self.by_output.T
+
+    @property
+    def bias(self) -> Float[Tensor, " out"] | None:
+        bias = self.module.bias
+        return bias if isinstance(bias, Tensor) else None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One transformer layer: its modules, and the geometry of its writes.
+
+    `block` is the whole layer, `attn` its attention module. Post-norms are folded into the geometry: a write is
+    `post_gain ⊙ (z W_O)` times the post-norm's held scale at its position.
+    """
+
+    index: int
+    n_heads: int
+    block: nn.Module
+    attn: nn.Module
+    attn_norm: Norm | None
+    q: nn.Module
+    k: nn.Module
+    attn_out: Projection
+    attn_out_module: nn.Module
+    attn_post_norm: Norm | None
+    attn_post_module: nn.Module | None
+    mlp_norm: Norm | None
+    gate: Projection | None
+    up: Projection
+    fused_gate: bool
+    act: nn.Module
+    mlp_out: Projection
+    mlp_out_module: nn.Module
+    mlp_post_norm: Norm | None
+    mlp_post_module: nn.Module | None
+
+    @property
+    def n_neurons(self) -> int:
+        return self.mlp_out.by_input.shape[0]
+
+    def head_out(self) -> Float[Tensor, "h dh d"]:
+        """W_O split by head, in float32; a post-norm's gain is not applied."""
+        weight = self.attn_out.by_input
+        return weight.reshape(self.n_heads, -1, weight.shape[-1]).float()
+
+    @cached_property
+    def head_gram(self) -> Float[Tensor, "h dh dh"]:
+        """G_h with zᵀ G_h z = ‖write of z‖², so that norms of writes never expand to d_model."""
+        out = self.head_out()
+        if self.attn_post_norm is not None:
+            out = out * self.attn_post_norm.gain
+        return out @ out.transpose(1, 2)
+
+    @cached_property
+    def neuron_norm(self) -> Float[Tensor, " n"]:
+        """‖W_out[n]‖ for every neuron, a post-norm's gain included."""
+        weight = self.mlp_out.by_input.float()
+        if self.mlp_post_norm is not None:
+            weight = weight * self.mlp_post_norm.gain
+        return weight.norm(dim=-1)
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Every part of a causal LM that reads or writes the residual stream."""
+
+    base: nn.Module
+    embed: nn.Module
+    layers: tuple[Layer, ...]
+    final_norm: Norm
+    final_norm_module: nn.Module
+    unembed: nn.Linear
+    softcap: float | None
+
+    @property
+    def d_model(self) -> int:
+        return self.unembed.in_features
+
+    @property
+    def n_heads(self) -> int:
+        return self.layers[0].n_heads
+
+    @property
+    def n_neurons(self) -> int:
+        return self.layers[0].n_neurons
+
+    @property
+    def embed_weight(self) -> Float[Tensor, "v d"]:
+        """Token embeddings as stored; multiply by `embed_scale` for what enters the residual stream."""
+        weight = self.embed.weight
+        assert isinstance(weight, Tensor)
+        return weight
+
+    @property
+    def embed_scale(self) -> float:
+        """What the family multiplies token embeddings by (√d for Gemma)."""
+        return float(getattr(self.embed, "scalar_embed_scale", 1.0))
+
+    @cached_property
+    def unembed_mean(self) -> tuple[Float[Tensor, " d"], float]:
+        """Mean unembedding row and bias over the vocabulary: the reading of "no distractors"."""
+        bias = self.unembed.bias
+        return self.unembed.weight.float().mean(0), 0.0 if bias is None else float(bias.float().mean())
+
+    def unembedding(self, ids: Int[Tensor, " n"]) -> tuple[Float[Tensor, " d"], float]:
+        """Mean unembedding row and bias of some tokens."""
+        bias = self.unembed.bias
+        return self.unembed.weight[ids].float().mean(0), 0.0 if bias is None else float(bias[ids].float().mean())
+
+    def cap(self, logits: Float[Tensor, "*n v"]) -> Float[Tensor, "*n v"]:
+        """The family's soft-cap on final logits, or the logits as they are."""
+        return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
+
+
+def anatomy_of(model: PreTrainedModel, family: Family) -> Anatomy:
+    """Resolve a family's paths in a loaded model. Raises BadModel when a declared part is not there."""
+    base: nn.Module = model.base_model
+    config: Any = model.config
+
+    def find(root: nn.Module, path: str) -> nn.Module:
+        try:
+            return root.get_submodule(path)
+        except AttributeError as error:
+            raise BadModel(
+                f"This {config.model_type} model has no part {path!r} where its family says it is.",
+                "The installed transformers may have renamed it: see src/clew/models/families.py.",
+            ) from error
+
+    def norm(root: nn.Module, path: str | None) -> Norm | None:
+        return None if path is None else Norm.of(find(root, path), family.norm_offset)
+
+    def layer(index: int, block: nn.Module) -> Layer:
+        gate = None if family.gate is None else Projection(find(block, family.gate))
+        attn_out, mlp_out = find(block, family.attn_out), find(block, family.mlp_out)
+        return Layer(
+            index=index,
+            n_heads=config.num_attention_heads,
+            block=block,
+            attn=find(block, family.attn),
+            attn_norm=norm(block, family.attn_norm),
+            q=find(block, family.q),
+            k=find(block, family.k),
+            attn_out=Projection(attn_out),
+            attn_out_module=attn_out,
+            attn_post_norm=norm(block, family.attn_post_norm),
+            attn_post_module=None if family.attn_post_norm is None else find(block, family.attn_post_norm),
+            mlp_norm=norm(block, family.mlp_norm),
+            gate=gate,
+            up=Projection(find(block, family.up)),
+            fused_gate=family.gate is not None and family.gate == family.up,
+            act=find(block, family.act),
+            mlp_out=Projection(mlp_out),
+            mlp_out_module=mlp_out,
+            mlp_post_norm=norm(block, family.mlp_post_norm),
+            mlp_post_module=None if family.mlp_post_norm is None else find(block, family.mlp_post_norm),
+        )
+
+    blocks = find(base, family.layers)
+    assert isinstance(blocks, nn.ModuleList)
+    final_norm = find(base, family.final_norm)
+    unembed = model.get_output_embeddings()
+    assert isinstance(unembed, nn.Linear)
+    return Anatomy(
+        base=base,
+        embed=find(base, family.embed),
+        layers=tuple(layer(i, block) for i, block in enumerate(blocks)),
+        final_norm=Norm.of(final_norm, family.norm_offset),
+        final_norm_module=final_norm,
+        unembed=unembed,
+        softcap=getattr(config, "final_logit_softcapping", None),
+    )

@@ -1,0 +1,40 @@
+"""The one place for defaults, environment variables and folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+DEFAULT_MODEL = "smollm2"
+
+# The example every face of Clew opens with (field.md §4: indirect object identification).
+EXAMPLE_PROMPT = "When Mary and John went to the store, John gave a drink to"
+EXAMPLE_TARGET = " Mary"
+EXAMPLE_DISTRACTOR = " John"
+
+HOST = "127.0.0.1"
+PORT = 7410
+
+TOP = 30  # rows per end of each metric in a node table
+CANDIDATES = 10  # next-token candidates shown besides targets and distractors
+PUSHED = 10  # output or input tokens listed per node
+
+MAX_NODES = 20_000  # rows a threshold may let through
+MAX_PROMPT_CHARS = 200_000
+MAX_TOKEN_CHARS = 200  # one target or distractor field
+MAX_TOKENS_PER_SIDE = 64  # targets, or distractors
+MAX_BODY_BYTES = 1_000_000
+MAX_QUEUE = 8  # model jobs waiting; the next one is refused
+
+
+def home() -> Path:
+    """The folder for models and databases: $CLEW_HOME, or the platform's user data folder."""
+    given = os.environ.get("CLEW_HOME")
+    return Path(given).expanduser() if given else Path(platformdirs.user_data_dir("clew", appauthor=False))
+
+
+def models_folder() -> Path:
+    """Where pulled models live, one folder each."""
+    return home() / "models"
