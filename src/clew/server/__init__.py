@@ -1,0 +1,1 @@
+"""HTTP: the API under /api and the page that uses it."""

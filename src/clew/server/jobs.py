@@ -1,0 +1,103 @@
+"""Model work: one job at a time, off the event loop, in a bounded queue, dropped when its client leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event, Lock
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.types import Receive
+
+from .. import settings
+from ..errors import Busy, Cancelled
+
+T = TypeVar("T")
+Stop = Callable[[], bool]
+
+
+class Jobs:
+    """A worker thread and its queue.
+
+    `running` and `waiting` say what it holds. A job's `stop` turns true when its client has left or the server
+    closes; the job asks it layer by layer and raises Cancelled.
+    """
+
+    def __init__(self, limit: int = settings.MAX_QUEUE) -> None:
+        self._limit = limit
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="clew-job")
+        self._lock = Lock()
+        self._stops: set[Event] = set()
+        self._running = False
+        self._closed = False
+
+    @property
+    def running(self) -> bool:
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        with self._lock:
+            return max(0, len(self._stops) - self._running)
+
+    async def run(self, request: Request, work: Callable[[Stop], T]) -> T:
+        """`work(stop)`, run when its turn comes. Raises Busy when the queue is full, Cancelled when the client left."""
+        stop, future = self._submit(work)
+        gone = asyncio.create_task(_left(request.receive))
+        done = asyncio.wrap_future(future)
+        try:
+            await asyncio.wait({gone, done}, return_when=asyncio.FIRST_COMPLETED)
+            if not done.done():
+                raise Cancelled("The client left before its answer was ready.")
+            return done.result()
+        finally:
+            gone.cancel()
+            stop.set()
+            done.cancel()
+
+    def stop(self) -> None:
+        """Give up the running job and all waiting ones, and take no more."""
+        with self._lock:
+            self._closed = True
+            for stop in self._stops:
+                stop.set()
+
+    def close(self) -> None:
+        """Stop, and wait for the worker to end."""
+        self.stop()
+        self._worker.shutdown(cancel_futures=True)
+
+    def _submit(self, work: Callable[[Stop], T]) -> tuple[Event, Future[T]]:
+        stop = Event()
+        with self._lock:
+            if self._closed:
+                raise Cancelled("The server is stopping.")
+            if len(self._stops) > self._limit:
+                raise Busy(
+                    f"One question is being answered and {self._limit} are waiting.", "Ask again in a few seconds."
+                )
+            self._stops.add(stop)
+        future = self._worker.submit(self._work, work, stop)
+        future.add_done_callback(lambda _: self._forget(stop))
+        return stop, future
+
+    def _work(self, work: Callable[[Stop], T], stop: Event) -> T:
+        self._running = True
+        try:
+            if stop.is_set():
+                raise Cancelled("The client left before its turn came.")
+            return work(stop.is_set)
+        finally:
+            self._running = False
+
+    def _forget(self, stop: Event) -> None:
+        with self._lock:
+            self._stops.discard(stop)
+
+
+async def _left(receive: Receive) -> None:
+    """Returns when the client has gone. The request's body must have been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

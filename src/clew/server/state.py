@@ -1,0 +1,31 @@
+"""What the routes share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Request
+
+from .answers import Answers
+from .jobs import Jobs
+
+if TYPE_CHECKING:
+    from ..debug import Model
+
+
+@dataclass(frozen=True)
+class State:
+    """The model, its worker and the answers it has given; kept in `app.state.clew`."""
+
+    model: Model
+    jobs: Jobs
+    answers: Answers
+
+
+async def _state(request: Request) -> State:
+    state: State = request.app.state.clew
+    return state
+
+
+Shared = Annotated[State, Depends(_state)]
