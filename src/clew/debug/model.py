@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import PositionOutOfRange
-from ..models.store import Progress
+from ..models.progress import Progress
 from ..models.subject import SubjectModel, load_subject
 from ..models.tape import Stop
 from ..settings import DEFAULT_MODEL, TOP

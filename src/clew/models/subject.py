@@ -17,7 +17,8 @@ from ..settings import DEFAULT_MODEL, MAX_PROMPT_CHARS
 from . import attention
 from .anatomy import Anatomy, anatomy_of
 from .families import family_of
-from .store import Progress, resolve
+from .progress import Progress
+from .store import resolve
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
