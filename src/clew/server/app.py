@@ -16,7 +16,7 @@ from .answers import Answers
 from .jobs import Jobs
 from .routes import debugger, status
 from .schemas import ErrorReply
-from .security import Guard, SecurityHeaders
+from .security import BodyLimit, Guard, SecurityHeaders
 from .state import State
 from .static import Pages
 
@@ -52,6 +52,7 @@ def create_app(model: Model, token: str | None = None, max_queue: int = settings
     # The last one added sees a request first. Level 3 takes a third of level 9's time for a tenth more bytes.
     app.add_middleware(errors.Faults)
     app.add_middleware(GZipMiddleware, minimum_size=2048, compresslevel=3)
+    app.add_middleware(BodyLimit)
     app.add_middleware(Guard, token=token)
     app.add_middleware(SecurityHeaders)
     return app
@@ -69,7 +70,6 @@ def routed(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | No
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=settings.MAX_BODY_BYTES,
         lifespan=lifespan,
         generate_unique_id_function=_operation,
     )

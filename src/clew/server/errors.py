@@ -106,14 +106,15 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 def _of_status(request: Request, error: HTTPException) -> ClewError:
+    path = _cut(request.scope["path"])
     match error.status_code:
         case 400:
             return BadJson("The body cannot be read as JSON.", "Send UTF-8 JSON.")
         case 404:
-            return NotFound(f"There is no {request.url.path} here.", "GET /api/openapi.json lists what there is.")
+            return NotFound(f"There is no {path} here.", "GET /api/openapi.json lists what there is.")
         case 405:
             allowed = (error.headers or {}).get("Allow", "another method")
-            return MethodNotAllowed(f"{request.url.path} does not answer {request.method}.", f"Use {allowed}.")
+            return MethodNotAllowed(f"{path} does not answer {request.method}.", f"Use {allowed}.")
         case 413:
             return too_large()
         case status:
@@ -161,5 +162,8 @@ def _name(place: Sequence[str | int]) -> str:
         return "The body"
     head, *rest = place
     path = str(head) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
-    shown = path if len(path) <= 60 else path[:57] + "..."
-    return shown.encode("ascii", "backslashreplace").decode()
+    return _cut(path).encode("ascii", "backslashreplace").decode()
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."

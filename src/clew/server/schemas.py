@@ -121,6 +121,7 @@ class InstalledModel(Reply):
     name: str
     family: str
     bytes: int
+    parameters: int
 
 
 class Token(Reply):

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .. import settings
 from ..errors import Forbidden
-from .errors import reply
-
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+from .errors import reply, too_large
 
 _COOKIE_S = 30 * 24 * 3600
 
@@ -61,6 +62,34 @@ class SecurityHeaders:
         await self._app(scope, receive, with_headers)
 
 
+class BodyLimit:
+    """Refuses a body over the limit: at once when it declares its length, else as soon as too much has arrived."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdecimal() and int(declared) > settings.MAX_BODY_BYTES:
+            await reply(too_large())(scope, receive, send)
+            return
+        arrived = 0
+
+        async def counted() -> Message:
+            nonlocal arrived
+            message = await receive()
+            arrived += len(message.get("body", b""))
+            if arrived > settings.MAX_BODY_BYTES:
+                # FastAPI lets this type alone through from where it reads a body.
+                raise HTTPException(413)
+            return message
+
+        await self._app(scope, counted, send)
+
+
 class Guard:
     """Refuses foreign hosts and origins, and with a `token` whoever does not have it.
 
@@ -71,8 +100,9 @@ class Guard:
     def __init__(self, app: ASGIApp, token: str | None = None) -> None:
         self._app = app
         self._token = token
+        self._proof = hashlib.sha256((token or "").encode()).hexdigest()
         # Browsers share cookies between the ports of a host: the name keeps two servers apart.
-        self._cookie = "clew_" + hashlib.sha256((token or "").encode()).hexdigest()[:12]
+        self._cookie = "clew_" + hashlib.sha256(self._proof.encode()).hexdigest()[:12]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = self._check(scope) if scope["type"] == "http" else None
@@ -82,7 +112,7 @@ class Guard:
         """The response that ends this request, None to let it through."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if self._token is None and _name(host) not in LOOPBACK:
+        if self._token is None and not is_loopback(_name(host)):
             return reply(
                 Forbidden(
                     f"This server does not answer to the name {_shown(host)}.",
@@ -90,7 +120,7 @@ class Guard:
                 )
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit_host(origin) != host.lower():
+        if origin is not None and _origin_host(origin) != host.lower():
             return reply(
                 Forbidden(f"A page from {_shown(origin)} may not use this server.", "Open the server's own page.")
             )
@@ -100,10 +130,8 @@ class Guard:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._is_token(given.strip()):
             return None
-        if self._is_token(cookie_parser(headers.get("cookie", "")).get(self._cookie, "")):
-            return self._without_token(scope)
         answer = self._without_token(scope)
-        if answer is not None:
+        if answer is not None or _same(cookie_parser(headers.get("cookie", "")).get(self._cookie, ""), self._proof):
             return answer
         return reply(
             Forbidden(
@@ -122,12 +150,11 @@ class Guard:
         # One leading slash: "//host" would lead to another server.
         path = "/" + scope["path"].lstrip("/\\")
         answer = RedirectResponse(path + ("?" + rest if rest else ""), 303)
-        assert self._token is not None
-        answer.set_cookie(self._cookie, self._token, _COOKIE_S, httponly=True, samesite="lax")
+        answer.set_cookie(self._cookie, self._proof, _COOKIE_S, httponly=True, samesite="lax")
         return answer
 
     def _is_token(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), (self._token or "").encode())
+        return self._token is not None and _same(given, self._token)
 
 
 def is_api(path: str) -> bool:
@@ -135,7 +162,19 @@ def is_api(path: str) -> bool:
     return path == "/api" or path.startswith("/api/")
 
 
-def urlsplit_host(origin: str) -> str:
+def is_loopback(name: str) -> bool:
+    """Whether a host name or address is this machine and no other can be meant by it."""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), wanted.encode())
+
+
+def _origin_host(origin: str) -> str:
     """The host and port of an Origin, "" for `null` and what is no URL."""
     try:
         return urlsplit(origin).netloc.lower()

@@ -34,4 +34,7 @@ async def status(shared: Shared) -> Status:
 async def models() -> list[InstalledModel]:
     # Where they lie is not told: a path can name the user.
     found = await run_in_threadpool(store.installed)
-    return [InstalledModel(name=model.name, family=model.family, bytes=model.bytes) for model in found]
+    return [
+        InstalledModel(name=model.name, family=model.family, bytes=model.bytes, parameters=model.parameters)
+        for model in found
+    ]
