@@ -1,0 +1,201 @@
+"""`clew serve`: the page and its API, for one model."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import secrets
+import socket
+import sys
+import webbrowser
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from .. import __version__, settings
+from ..errors import PortInUse, UsageError
+from ..settings import DEFAULT_MODEL
+from .terminal import DeviceOption, DtypeOption, JsonOption, ModelOption, RevisionOption, load, notes, print_json
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from ..debug import Model
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~-]{8,200}")
+_RELOADED = "CLEW_RELOADED_SERVER"
+
+
+def serve(
+    model: ModelOption = DEFAULT_MODEL,
+    revision: RevisionOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    host: Annotated[str, typer.Option(help="The address to listen on; any but this machine's own wants a token.")] = (
+        settings.HOST
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = settings.PORT,
+    open_page: Annotated[
+        bool | None, typer.Option("--open/--no-open", help="Open the page in a browser.", show_default="on a desktop")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="CLEW_TOKEN", help="Answer only who has this token.", show_default="made up if needed"),
+    ] = None,
+    reload: Annotated[bool, typer.Option("--reload", help="Restart when Clew's own code changes.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve the page and the API. Ctrl-C stops it."""
+    from ..server.security import is_loopback
+
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise UsageError(
+            "A token is 8 to 200 letters, digits and any of . _ ~ - and this one is not.", "Leave it out to get one."
+        )
+    if token is None and not is_loopback(host):
+        token = secrets.token_urlsafe(24)
+    listening = _listen(host, port)
+    port = listening.getsockname()[1]
+    query = "" if token is None else f"/?token={quote(token)}"
+    url = f"http://{_reachable(host)}:{port}{query}"
+    if open_page is None:
+        open_page = _on_desktop()
+    if reload:
+        listening.close()
+        _serve_reloading(host, port, token, {"name": model, "revision": revision, "device": device, "dtype": dtype})
+        return
+
+    with listening:
+        subject = load(model, revision, device, dtype)
+
+        def ready() -> None:
+            if as_json:
+                print_json({"url": url, "version": __version__, "model": subject.info().to_dict()})
+            _announce(subject, url)
+            if open_page:
+                # Some browsers keep the call until they are closed.
+                Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+        _run(subject, token, listening, ready)
+
+
+def reloaded() -> FastAPI:
+    """The application as uvicorn's reloader makes it anew, from what `serve --reload` left in the environment."""
+    from ..server.app import create_app
+
+    options: dict[str, Any] = json.loads(os.environ[_RELOADED])
+    token = options.pop("token")
+    return create_app(load(**options), token)
+
+
+def _run(model: Model, token: str | None, listening: socket.socket, ready: Any) -> None:
+    import uvicorn
+
+    from ..server.app import create_app
+
+    app = create_app(model, token)
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                ready()
+
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            # A running answer would keep the server from ending: it is given up first.
+            app.state.clew.jobs.stop()
+            super().handle_exit(sig, frame)
+
+    server = Server(uvicorn.Config(app, timeout_graceful_shutdown=3, **_UVICORN))
+    try:
+        server.run(sockets=[listening])
+    except KeyboardInterrupt:
+        # uvicorn has shut down in order and passes Ctrl-C on; here it is how one stops.
+        notes().print("Stopped.")
+
+
+_UVICORN: dict[str, Any] = {
+    "log_level": "warning",
+    "access_log": False,
+    "server_header": False,
+    "proxy_headers": False,
+    "ws": "none",
+    "lifespan": "on",
+}
+
+
+def _serve_reloading(host: str, port: int, token: str | None, options: dict[str, Any]) -> None:
+    import uvicorn
+
+    os.environ[_RELOADED] = json.dumps({**options, "token": token})
+    notes().print(f"Clew is on http://{_reachable(host)}:{port} and restarts when its code changes.")
+    uvicorn.run(
+        "clew.cli.serve:reloaded",
+        factory=True,
+        reload=True,
+        reload_dirs=[str(Path(__file__).parents[1])],
+        host=host,
+        port=port,
+        timeout_graceful_shutdown=1,
+        **_UVICORN,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket, before the model is loaded, so that a taken port is told at once.
+
+    Raises PortInUse, or UsageError for an address that is not this machine's or a port it may not use.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"{host!r} is not an address to listen on.", "Use 127.0.0.1.") from error
+    listening = socket.socket(family, kind, protocol)
+    try:
+        if sys.platform != "win32":
+            # A port that a server just left may be taken again at once.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(
+                f"Port {port} is in use, perhaps by another Clew.",
+                f"Stop that one, or take another: clew serve --port {port % 65535 + 1}",
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise UsageError(f"This user may not listen on port {port}.", "Use a port above 1023.") from error
+        raise UsageError(f"{host} is not an address of this machine.", "Use 127.0.0.1.") from error
+    return listening
+
+
+def _reachable(host: str) -> str:
+    """The name to open a listening address by."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
+
+
+def _announce(model: Model, url: str) -> None:
+    info, terminal = model.info(), notes()
+    terminal.print(
+        f"[bold]Clew[/] {__version__} with [bold]{info.name}[/] ({info.family}, {info.n_layers} layers, {info.device})",
+        soft_wrap=True,
+    )
+    terminal.print(f"Open [bold underline]{url}[/]", soft_wrap=True)
+    terminal.print("[dim]Ctrl-C stops it.[/]")
+
+
+def _on_desktop() -> bool:
+    """Whether a browser would open in front of who typed the command."""
+    if not sys.stderr.isatty() or "SSH_CONNECTION" in os.environ:
+        return False
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
