@@ -36,8 +36,14 @@ _dials = Dials()
 
 
 def _attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float | None = None,
-    softcap: float | None = None, **_: Any
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    **_: Any,
 ) -> tuple[Tensor, Tensor]:
     repeat = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(repeat, dim=1), value.repeat_interleave(repeat, dim=1)
@@ -63,18 +69,19 @@ AttentionMaskInterface.register(IMPLEMENTATION, eager_mask)
 def dialled(anatomy: Anatomy, dials: Dials) -> Iterator[None]:
     """Apply the dials to every forward pass inside the block."""
     global _dials
-    before, handles = _dials, []
+    before = _dials
     _dials = dials
 
     def neurons(layer: int) -> Any:
         return lambda module, args: (args[0] * dials.neuron[layer],)
 
-    for layer in dials.neuron:
-        handles.append(anatomy.layers[layer].mlp_out_module.register_forward_pre_hook(neurons(layer)))
+    handles = [anatomy.layers[i].mlp_out_module.register_forward_pre_hook(neurons(i)) for i in dials.neuron]
     if dials.embed is not None:
         scale = dials.embed
         first = anatomy.layers[0].block
-        handles.append(first.register_forward_pre_hook(lambda module, args: (args[0] * scale[None, :, None], *args[1:])))
+        handles.append(
+            first.register_forward_pre_hook(lambda module, args: (args[0] * scale[None, :, None], *args[1:]))
+        )
     try:
         yield
     finally:
@@ -154,7 +161,12 @@ def write(model: PreTrainedModel, anatomy: Anatomy, ids: Tensor, node: Node) -> 
 
 @torch.no_grad()
 def held_difference(
-    model: PreTrainedModel, anatomy: Anatomy, ids: Tensor, position: int, targets: list[int], distractors: list[int],
+    model: PreTrainedModel,
+    anatomy: Anatomy,
+    ids: Tensor,
+    position: int,
+    targets: list[int],
+    distractors: list[int],
     lost: Tensor,
 ) -> float:
     """D(x) − D(x − lost) at the final stream, the final norm's scale held at that of x."""

@@ -110,7 +110,9 @@ def test_estimated_effect_is_the_derivative_by_a_dial(family: str, position: int
         elif node.kind == "neuron" and layer is not None:
             expected = dials.neuron[layer][at, index]
         elif node.kind == "attn" and layer is not None:
-            expected = dials.head[layer][at, index] if node.source is None else dials.pattern[layer][index, at, node.source]
+            expected = (
+                dials.head[layer][at, index] if node.source is None else dials.pattern[layer][index, at, node.source]
+            )
         else:
             continue
         largest = max(largest, abs(estimated))
@@ -181,6 +183,7 @@ def test_lens_is_the_final_norm_and_unembedding_on_every_hidden_state(family: st
         states = plain.base_model(ids()[None], output_hidden_states=True).hidden_states
         norm = subject_of(plain).anatomy.final_norm_module
         unembed = plain.get_output_embeddings()
+        assert unembed is not None
         assert len(result.value) == 4
         for layer, state in enumerate(states):
             # transformers' last hidden state has been through the final norm already

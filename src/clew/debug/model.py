@@ -29,7 +29,8 @@ class Model:
 
     def __repr__(self) -> str:
         info = self.info()
-        return f"Model({info.name}: {info.family}, {info.n_layers} layers × {info.n_heads} heads, {info.n_neurons} neurons)"
+        size = f"{info.n_layers} layers × {info.n_heads} heads, {info.n_neurons} neurons"
+        return f"Model({info.name}: {info.family}, {size})"
 
     @property
     def name(self) -> str:

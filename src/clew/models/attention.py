@@ -63,8 +63,8 @@ def attention(
     batch, n_heads, length, width = query.shape
     n_groups = key.shape[1]
     grouped = query.reshape(batch, n_groups, n_heads // n_groups * length, width)
-    scaling = width**-0.5 if scaling is None else scaling
-    scores = ((grouped * scaling) @ key.transpose(2, 3)).view(batch, n_heads, length, -1)
+    factor = width**-0.5 if scaling is None else scaling
+    scores = ((grouped * factor) @ key.transpose(2, 3)).view(batch, n_heads, length, -1)
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
     if attention_mask is not None:
@@ -77,7 +77,7 @@ def attention(
     if watcher is not None:
         layer = module.layer_idx
         assert isinstance(layer, int)
-        watcher.attention(layer, query, key, value, pattern, mixed, scaling)
+        watcher.attention(layer, query, key, value, pattern, mixed, factor)
     return mixed, pattern
 
 

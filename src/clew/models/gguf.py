@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadModel
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import TokenizersBackend
 
 _CONTROL = 3  # llama.cpp's token type of tokens that are never split or merged
 
@@ -38,8 +38,8 @@ def convert(source: Path, folder: Path) -> None:
         raise BadModel(f"{source} cannot be read as a GGUF model: {reason}", "Download it again.") from error
     _mend(tokenizer, fields)
     # The weights are plain float32 now; transformers still takes them for quantised and would refuse to save them.
-    model.hf_quantizer = None
-    del model.config.quantization_config
+    vars(model)["hf_quantizer"] = None
+    delattr(model.config, "quantization_config")
     model.config._name_or_path = ""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -53,13 +53,19 @@ def _fields(source: Path) -> dict[str, Any]:
     return {name: reader.fields[name].contents() for name in names if name in reader.fields}
 
 
-def _mend(tokenizer: PreTrainedTokenizerBase, fields: dict[str, Any]) -> None:
+def _mend(tokenizer: TokenizersBackend, fields: dict[str, Any]) -> None:
     """Register every control token, and the digit splitting of SmolLM's pre-tokenizer."""
-    from tokenizers import AddedToken, pre_tokenizers
+    from tokenizers import pre_tokenizers
+    from transformers import AddedToken
 
     types = fields.get("tokenizer.ggml.token_type", [])
-    control = [t for t, kind in zip(fields.get("tokenizer.ggml.tokens", []), types, strict=False) if kind == _CONTROL]
-    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in control], special_tokens=True)
+    texts = fields.get("tokenizer.ggml.tokens", [])
+    control: list[str | AddedToken] = [
+        AddedToken(text, special=True, normalized=False)
+        for text, kind in zip(texts, types, strict=False)
+        if kind == _CONTROL
+    ]
+    tokenizer.add_tokens(control, special_tokens=True)
     if fields.get("tokenizer.ggml.pre") == "smollm":
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]

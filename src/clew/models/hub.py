@@ -11,12 +11,22 @@ from .progress import Progress
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,99}", re.ASCII)
-PATTERNS = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*",
-            "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "*.model"]  # fmt: skip
+PATTERNS = [
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+]
 
 
 def is_name(name: str) -> bool:
-    """Whether `name` could be a hub id: `gpt2` or `owner/name`, with no part that a file system would read as a step."""
+    """Whether `name` could be a hub id: `gpt2` or `owner/name`, no part of it a step up a folder."""
     return NAME.fullmatch(name) is not None and ".." not in name
 
 

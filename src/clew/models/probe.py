@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -79,9 +79,9 @@ def probe(anatomy: Anatomy, ids: Int[Tensor, " t"], index: int) -> LayerProbe:
 
     class Watcher:
         def attention(
-            self, at: int, query: Tensor, key: Tensor, value: Tensor, pattern: Tensor, mixed: Tensor, scaling: float
+            self, layer: int, query: Tensor, key: Tensor, value: Tensor, pattern: Tensor, mixed: Tensor, scaling: float
         ) -> None:
-            if at == index:
+            if layer == index:
                 kept.update(query=query[0], key=key[0], scaling=scaling)
                 kept.update(value=value.detach()[0], pattern=pattern.detach()[0], mixed=mixed.detach()[0])
 
@@ -119,10 +119,8 @@ def probe(anatomy: Anatomy, ids: Int[Tensor, " t"], index: int) -> LayerProbe:
             if module is not None:
                 stack.callback(module.register_forward_pre_hook(hold(name, norm)).remove)
         stack.callback(layer.block.register_forward_hook(done).remove)
-        try:
+        with suppress(_Reached):
             anatomy.base(input_ids=ids[None], use_cache=False)
-        except _Reached:
-            pass
     return LayerProbe(layer=layer, **kept)
 
 

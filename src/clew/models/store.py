@@ -161,9 +161,7 @@ def _place(name: str, revision: str | None) -> Path:
     return settings.models_folder() / folder
 
 
-def _build(
-    place: Path, name: str, revision: str | None, build: Callable[[Path], None], keep_partial: bool
-) -> Path:
+def _build(place: Path, name: str, revision: str | None, build: Callable[[Path], None], keep_partial: bool) -> Path:
     partial = place.with_name(PARTIAL + place.name)
     with _disk(name):
         place.parent.mkdir(parents=True, exist_ok=True)

