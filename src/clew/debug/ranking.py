@@ -127,10 +127,10 @@ class Ranking:
             kept = {name: values.reshape(-1, values.shape[-1]) for name, values in metrics.items()}
             found = self._candidates(block.group, kept)
         else:
-            kept = {name: values[block.index] for name, values in metrics.items()}
-            kept = {name: values.reshape(-1, values.shape[-1]) for name, values in kept.items()}
+            kept = {name: values[block.index].flatten(0, -2) for name, values in metrics.items()}
             ids = torch.arange(block.activation.numel(), device=device).view(block.activation.shape)[block.index]
-            found = ids.flatten()[self._candidates(block.group, kept)]
+            # Filters may leave nothing of a block, and an empty tensor has no largest.
+            found = ids.flatten()[self._candidates(block.group, kept)] if ids.numel() else ids.flatten()
         at_position = block.direct_ids[self._direct_candidates(block.direct)]
         wanted = torch.tensor(list(block.wanted), dtype=torch.long, device=device)
         chosen = torch.cat([found, at_position, wanted]).unique()
