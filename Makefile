@@ -6,30 +6,36 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-STAMPS := .stamps
 MODEL ?= smollm2
 PORT ?= 7410
 
 # Any Python from 3.11 on; PYTHON=/path/to/python overrides.
-PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 python; do \
-	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.14 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
+# Each lies in what it vouches for, so that removing the folder undoes the step. npm writes the second one itself.
+INSTALLED := $(VENV)/.installed
+PACKAGES := web/node_modules/.package-lock.json
 PAGE := src/clew/_static/index.html
-PAGE_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' -not -name '*.tsbuildinfo' 2>/dev/null)
 
-.PHONY: help run test check bench dev setup page model browser format types clean
+# Folders count as well: they change when a file goes away.
+PAGE_SOURCES := $(wildcard web/*.*) $(shell find web/src web/public 2>/dev/null)
+
+QUIETLY := $(shell test -t 2 || echo --quiet)
+
+.PHONY: help run test check bench dev format types lock clean setup packages page model browser
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 run: setup page model ## Start Clew in the browser, with the default model
-	@$(BIN)/clew serve --model $(MODEL) --port $(PORT) --open
+	@$(BIN)/clew serve --model $(MODEL) --port $(PORT)
 
-test: setup page model browser ## Run every test, in Python, TypeScript and a real browser
+test: setup page model browser ## Run every test, in Python, TypeScript and a real browser; ARGS goes to pytest
 	@cd web && npm test --silent
-	@CLEW_CHROMIUM="$$(cat $(STAMPS)/browser)" $(BIN)/python -m pytest $(ARGS)
+	@CLEW_CHROMIUM="$$(cat $(VENV)/browser)" $(BIN)/python -m pytest $(ARGS)
 
-check: setup $(STAMPS)/node ## Linters, types, import rules, drift of openapi.json and generated types
+check: setup packages ## Linters, types, import rules, drift of openapi.json and generated types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
@@ -37,57 +43,57 @@ check: setup $(STAMPS)/node ## Linters, types, import rules, drift of openapi.js
 	$(BIN)/python -m clew.server.openapi --check
 	cd web && npm run --silent check && npm run --silent types:check
 
-bench: setup model ## Measure speed and memory against the bare model
+bench: setup page model ## Measure speed and memory against the bare model; ARGS goes to the benchmarks
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-dev: setup $(STAMPS)/node model ## Server with reload and the page's dev server, both behind one command
-	@trap 'kill 0' EXIT INT TERM; \
-	$(BIN)/clew serve --model $(MODEL) --port $(PORT) --no-open --reload & \
-	(cd web && CLEW_PORT=$(PORT) npm run --silent dev) & \
-	wait
+dev: setup packages model ## Server with reload and the page's dev server, both behind one command
+	@$(BIN)/python scripts/dev.py --model $(MODEL) --port $(PORT)
 
-format: setup $(STAMPS)/node ## Format Python and TypeScript
+format: setup packages ## Format Python and TypeScript
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	cd web && npm run --silent format
 
-types: setup $(STAMPS)/node ## Regenerate openapi.json and the TypeScript types made from it
+types: setup packages ## Regenerate openapi.json and the TypeScript types made from it
 	$(BIN)/python -m clew.server.openapi
 	cd web && npm run --silent types
 
-clean: ## Remove everything that was built here (not the models)
-	rm -rf $(STAMPS) $(VENV) web/node_modules src/clew/_static dist
+lock: setup ## Resolve requirements.lock anew from pyproject.toml
+	$(BIN)/python scripts/lock.py
 
-setup: $(STAMPS)/python
+clean: ## Remove everything that was built here (not the models)
+	rm -rf $(VENV) web/node_modules src/clew/_static dist
+
+setup: $(INSTALLED)
+
+packages: $(PACKAGES)
 
 page: $(PAGE)
 
-$(STAMPS)/python: pyproject.toml requirements.lock
+$(INSTALLED): pyproject.toml requirements.lock hatch_build.py
 	@test -n "$(PYTHON)" || { echo "Clew needs Python 3.11 or newer: install it, or name one with PYTHON=/path/to/python." >&2; exit 1; }
-	@mkdir -p $(STAMPS)
-	@test -x $(BIN)/python || { echo "Making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); }
-	@echo "Installing the pinned packages"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@test -x $(BIN)/pip || { echo "Making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) could not make a virtual environment: install its venv module (on Debian: apt-get install python3-venv)." >&2; exit 1; }; }
+	@echo "Installing the pinned packages: a few minutes the first time, PyTorch is large"
+	@$(BIN)/python -m pip install $(QUIETLY) --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(STAMPS)/node: web/package.json web/package-lock.json
+$(PACKAGES): web/package.json web/package-lock.json
 	@command -v npm >/dev/null 2>&1 && node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' || \
 		{ echo "Clew's page needs Node 20 or newer with npm: install it from your system's packages or nodejs.org." >&2; exit 1; }
-	@mkdir -p $(STAMPS)
 	@echo "Installing the page's packages"
 	@cd web && npm ci --silent --no-fund --no-audit
 	@touch $@
 
-$(PAGE): $(STAMPS)/node $(PAGE_SOURCES)
+$(PAGE): $(PACKAGES) $(PAGE_SOURCES)
 	@echo "Building the page"
 	@cd web && npm run --silent build
 	@touch $@
 
-# The model is looked for each time: its folder may have been removed, and a pull that has nothing to do is quick.
+# The model is looked for each time, since its folder may have been removed; when it is there this takes a moment.
 model: setup
-	@$(BIN)/clew pull $(MODEL) --quiet
+	@$(BIN)/clew pull $(MODEL) >/dev/null
 
 browser: setup
-	@mkdir -p $(STAMPS)
-	@scripts/find_chromium.sh $(BIN)/python > $(STAMPS)/browser
+	@scripts/find_chromium.sh $(BIN)/python >$(VENV)/browser

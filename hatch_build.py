@@ -9,35 +9,41 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+NODE = 20
+
 
 class PageHook(BuildHookInterface):
     """A wheel without the page would be a server of nothing: build it, or fail and say what to do."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """`version` is the target's kind of build; an editable install serves what `make page` builds."""
         if version == "editable":
             return
         root = Path(self.root)
-        page = root / "src" / "clew" / "_static" / "index.html"
-        if not (root / "web" / "src").is_dir():
-            if not page.exists():
-                raise RuntimeError("Neither the built page nor its sources are here: build from a full checkout.")
+        if (root / "PKG-INFO").exists():  # an unpacked sdist, which carries the page it was packed with
+            if not (root / "src" / "clew" / "_static" / "index.html").exists():
+                raise RuntimeError("This sdist lacks the built web page: pack it again from a checkout.")
             return
-        if page.exists() and not self._stale(root, page):
-            return
-        npm = shutil.which("npm")
-        if npm is None:
-            if page.exists() and not (root / ".git").exists():
-                return  # an unpacked sdist carries the page it was made with
-            raise RuntimeError("Building Clew builds its web page, which needs Node 20 or newer: install it and retry.")
-        for command in ((npm, "ci"), (npm, "run", "build")):
-            if subprocess.run(command, cwd=root / "web", check=False).returncode != 0:
-                raise RuntimeError(f"`{' '.join(command[1:])}` failed in web/; its output above says why.")
+        npm = _npm()
+        lock, installed = root / "web" / "package-lock.json", root / "web" / "node_modules" / ".package-lock.json"
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+            self._run(npm, "ci", "--no-fund", "--no-audit")
+        self._run(npm, "run", "build")
 
-    @staticmethod
-    def _stale(root: Path, page: Path) -> bool:
-        """Whether any source of the page is newer than it (files of an unpacked sdist share one date order)."""
-        if not (root / ".git").exists():
-            return False
-        skipped = {"node_modules", "dist"}
-        sources = [p for p in (root / "web").rglob("*") if p.is_file() and not skipped & set(p.parts)]
-        return any(source.stat().st_mtime > page.stat().st_mtime for source in sources)
+    def _run(self, npm: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [npm, *arguments], cwd=Path(self.root) / "web", capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"`npm {' '.join(arguments)}` failed in web/:\n{done.stdout}{done.stderr}")
+
+
+def _npm() -> str:
+    """The npm to build with. Raises RuntimeError, saying what to install, without Node or with an old one."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        raise RuntimeError(f"Packing Clew builds its web page, which needs Node {NODE} or newer with npm: install it.")
+    said = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    if int(said.lstrip("v").split(".")[0]) < NODE:
+        raise RuntimeError(f"Packing Clew builds its web page, which needs Node {NODE} or newer; this is {said}.")
+    return npm
