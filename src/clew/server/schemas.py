@@ -45,33 +45,33 @@ class PromptText(Request):
     """A text to tokenize."""
 
     text: str
-    bos: bool = Field(False, description="Put the model's start token first.")
+    bos: bool = Field(default=False, description="Put the model's start token first.")
 
 
 class Question(Request):
     """What to explain: why the targets rather than the distractors after `position`."""
 
     prompt: str
-    targets: list[str] = Field([], description="Each exactly one token; none means the model's top prediction.")
-    distractors: list[str] = Field([], description="Each exactly one token; none means the mean logit.")
-    position: int | None = Field(None, description="Explain the prediction after this token; null means the last.")
-    bos: bool = Field(False, description="Put the model's start token first.")
+    targets: list[str] = Field(default=[], description="Each exactly one token; none means the model's top prediction.")
+    distractors: list[str] = Field(default=[], description="Each exactly one token; none means the mean logit.")
+    position: int | None = Field(default=None, description="Predict after this token; null means the last.")
+    bos: bool = Field(default=False, description="Put the model's start token first.")
 
 
 class Filters(Request):
     """Which rows of the node table: the union of both ends of every metric, or all above a threshold."""
 
-    top: int = Field(settings.TOP, ge=0, le=MAX_TOP, description="Rows per end of each metric.")
+    top: int = Field(default=settings.TOP, ge=0, le=MAX_TOP, description="Rows per end of each metric.")
     threshold: float | None = Field(
-        None,
+        default=None,
         ge=0,
         allow_inf_nan=False,
         description="Instead of `top`: every node whose direct or estimated effect is at least this large, in logits.",
     )
-    kinds: list[Kind] | None = Field(None, max_length=MAX_LISTED)
-    layers: list[Index] | None = Field(None, max_length=MAX_LISTED)
-    positions: list[Index] | None = Field(None, max_length=MAX_LISTED)
-    sources: list[Index] | None = Field(None, max_length=MAX_LISTED, description="Keeps heads split by source only.")
+    kinds: list[Kind] | None = Field(default=None, max_length=MAX_LISTED)
+    layers: list[Index] | None = Field(default=None, max_length=MAX_LISTED)
+    positions: list[Index] | None = Field(default=None, max_length=MAX_LISTED)
+    sources: list[Index] | None = Field(default=None, max_length=MAX_LISTED, description="Only heads split by source.")
 
 
 class TableQuestion(Filters, Question):

@@ -185,7 +185,8 @@ def _origin_host(origin: str) -> str:
 def _name(host: str) -> str:
     """The name in a Host header, without port or brackets; "" for what is no host."""
     try:
-        return urlsplit("//" + host).hostname or ""
+        parts = urlsplit("//" + host)
+        return parts.hostname or "" if parts.port is None or parts.port > 0 else ""
     except ValueError:
         return ""
 

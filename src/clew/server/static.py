@@ -15,12 +15,14 @@ BUILT = Path(__file__).parent.parent / "_static"
 
 _NOT_BUILT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Clew</title>
 <meta name="viewport" content="width=device-width">
-<style>body{font:16px/1.6 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1.5rem;color-scheme:light dark}
+<style>:root{color-scheme:light dark}
+body{font:16px/1.6 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1.5rem}
 code{font-family:ui-monospace,monospace;padding:.1em .35em;border-radius:4px;background:#8883}</style>
 <h1>The page is not built yet</h1>
 <p>The server and its API work; only the page is missing. In the folder Clew was cloned into, run</p>
 <p><code>make run</code></p>
-<p>or, to build the page alone, <code>cd web &amp;&amp; npm ci &amp;&amp; npm run build</code>, and reload.</p></html>"""
+<p>or, to build the page alone, <code>cd web &amp;&amp; npm ci &amp;&amp; npm run build</code>, and reload.</p>
+</html>"""
 
 
 class Pages(StaticFiles):

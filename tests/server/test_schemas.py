@@ -1,0 +1,83 @@
+"""The API's description: held to the records it mirrors, and to openapi.json in the repository."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from clew.debug import records
+from clew.models import store
+from clew.server import openapi, schemas
+
+RECORDS = [
+    record
+    for record in vars(records).values()
+    if dataclasses.is_dataclass(record) and isinstance(record, type) and record.__module__ == records.__name__
+]
+
+
+def shape(annotation: object) -> object:
+    """A type with records and schemas of one name made equal, and the ways to say `list` too."""
+    if isinstance(annotation, type) and (dataclasses.is_dataclass(annotation) or issubclass(annotation, BaseModel)):
+        return annotation.__name__
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (list, Sequence):
+        return ("list", shape(arguments[0]))
+    if origin in (typing.Union, types.UnionType):
+        return frozenset(map(shape, arguments))
+    return annotation
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
+def test_every_record_has_its_schema_field_for_field(record: type) -> None:
+    schema = getattr(schemas, record.__name__)
+    assert all(field.is_required() for field in schema.model_fields.values())
+    wanted = {name: shape(hint) for name, hint in typing.get_type_hints(record).items()}
+    found = {name: shape(hint) for name, hint in typing.get_type_hints(schema).items() if name != "model_config"}
+    # Where the schema is narrower than the record's plain type, it says which values there are.
+    narrower = {"terms", "step", "through"}
+    assert list(found) == list(wanted)
+    assert {name: found[name] for name in found if name not in narrower} == {
+        name: wanted[name] for name in wanted if name not in narrower
+    }
+
+
+def test_installed_models_are_told_without_their_place() -> None:
+    fields = {field.name for field in dataclasses.fields(store.InstalledModel)}
+    assert set(schemas.InstalledModel.model_fields) == fields - {"path"}
+
+
+def test_openapi_json_is_up_to_date() -> None:
+    assert openapi.FILE.read_text(encoding="utf-8") == openapi.document(), "run `python -m clew.server.openapi`"
+
+
+def test_the_check_fails_with_a_sentence_when_it_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(openapi, "FILE", tmp_path / "openapi.json")
+    monkeypatch.setattr(sys, "argv", ["openapi", "--check"])
+    with pytest.raises(SystemExit, match="out of date: run"):
+        openapi.main()
+    monkeypatch.setattr(sys, "argv", ["openapi"])
+    openapi.main()
+    monkeypatch.setattr(sys, "argv", ["openapi", "--check"])
+    openapi.main()
+
+
+def test_describing_the_api_needs_no_torch() -> None:
+    code = "import sys; from clew.server import openapi; openapi.document(); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_operations_have_plain_names() -> None:
+    paths = openapi.routed().openapi()["paths"]
+    names = [operation["operationId"] for methods in paths.values() for operation in methods.values()]
+    assert len(names) == len(set(names))
+    assert all(re.fullmatch("[a-z_]+", name) for name in names)
