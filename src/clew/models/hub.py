@@ -32,7 +32,7 @@ def is_name(name: str) -> bool:
 
 def fetch(name: str, revision: str | None, folder: Path, progress: Progress | None = None) -> None:
     """Download a repository's files into `folder`. Raises UnknownModel, Offline, BadModel or NoSpace."""
-    import httpx
+    import httpx2
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -57,7 +57,7 @@ def fetch(name: str, revision: str | None, folder: Path, progress: Progress | No
             f"There is no model {name!r}{at} here or on the Hugging Face hub.",
             "Check the spelling; clew models lists those that are here. A private one needs HF_TOKEN.",
         ) from error
-    except (httpx.HTTPError, HfHubHTTPError, ConnectionError, TimeoutError) as error:
+    except (httpx2.HTTPError, HfHubHTTPError, ConnectionError, TimeoutError) as error:
         raise Offline(
             f"{name} is not here yet and the Hugging Face hub cannot be reached ({type(error).__name__}).",
             "Check the network, then try again; models that are here work offline.",
@@ -74,7 +74,7 @@ def _reporting(progress: Progress, total: int) -> Any:
     """A tqdm class that reports bytes to `progress` and draws nothing."""
     from tqdm.auto import tqdm
 
-    class Reporting(tqdm):  # pyright: ignore[reportUntypedBaseClass]
+    class Reporting(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
             self._bytes = options.get("unit") == "B"
             options["disable"] = True
