@@ -61,7 +61,7 @@ def _attention(
     return mixed, pattern
 
 
-AttentionInterface.register(IMPLEMENTATION, _attention)  # pyright: ignore[reportArgumentType]
+AttentionInterface.register(IMPLEMENTATION, _attention)
 AttentionMaskInterface.register(IMPLEMENTATION, eager_mask)
 
 
