@@ -108,7 +108,8 @@ def _run(model: Model, token: str | None, listening: socket.socket, ready: Any) 
 
         def handle_exit(self, sig: int, frame: Any) -> None:
             # A running answer would keep the server from ending: it is given up first.
-            app.state.clew.jobs.stop()
+            if self.started:
+                app.state.clew.jobs.stop()
             super().handle_exit(sig, frame)
 
     server = Server(uvicorn.Config(app, timeout_graceful_shutdown=3, **_UVICORN))

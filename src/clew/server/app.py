@@ -38,15 +38,15 @@ def create_app(model: Model, token: str | None = None, max_queue: int = settings
 
     Without a `token` it answers to loopback names only; with one it answers to any name, whoever has the token.
     """
-    jobs = Jobs(max_queue)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        jobs = Jobs(max_queue)
+        app.state.clew = State(model, jobs, Answers(model))
         yield
         jobs.close()
 
     app = routed(lifespan)
-    app.state.clew = State(model, jobs, Answers(model))
     app.router.default = Pages()
     errors.install(app)
     # The last one added sees a request first. Level 3 takes a third of level 9's time for a tenth more bytes.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class State:
-    """The model, its worker and the answers it has given; kept in `app.state.clew`."""
+    """The model, its worker and the answers it has given; kept in `app.state.clew` while the app runs."""
 
     model: Model
     jobs: Jobs
