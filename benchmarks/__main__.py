@@ -1,0 +1,112 @@
+"""Measures everything that is claimed about speed and memory, prints it, and writes docs/benchmarks.md.
+
+python -m benchmarks            all of it, about three minutes
+python -m benchmarks --dry      print, write nothing
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from clew.debug.bench import measure
+from clew.settings import EXAMPLE_DISTRACTOR, EXAMPLE_PROMPT, EXAMPLE_TARGET
+
+from .models import DEFAULT, GPT2_SHAPE, load
+from .page import answer_to_paint
+
+LENGTHS = (16, 64, 128, 512)
+MEMORY_LENGTHS = {128: 0.5, 1024: 2.5}
+RATIO_BOUND = 1.6
+COLD_BOUND, IMPORT_BOUND, PAINT_BOUND = 6.0, 2.5, 0.150
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+
+
+def main() -> None:
+    lines = [
+        "# Speed and memory",
+        "",
+        "Written by `make bench`; every ratio is taken in one process, in turns, on the same weights and tokens.",
+        f"This run: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"torch {torch.__version__.split('+')[0]} with {torch.get_num_threads()} threads.",
+        "",
+        "## Node table against a bare forward and backward pass",
+        "",
+        "The node table ranks every embedding, head (whole and by source), neuron and bias. The floor is transformers",
+        "with its own fastest attention, weights frozen, logits at one position. `clew bench` repeats it on any model.",
+        "",
+        "| model | tokens | bare (s) | node table (s) | ratio | bound |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name in (DEFAULT, GPT2_SHAPE):
+        for cost in measure(load(name), LENGTHS):
+            lines.append(
+                f"| {name} | {cost.tokens} | {cost.bare_s:.3f} | {cost.node_table_s:.3f} | {cost.ratio:.2f} "
+                f"| {RATIO_BOUND} |"
+            )
+            print(lines[-1], flush=True)
+    lines += [
+        "",
+        "## Peak memory above the loaded model",
+        "",
+        f"{GPT2_SHAPE}, a process of its own: `python -m benchmarks.memory TOKENS`.",
+        "",
+        "| tokens | peak (GB) | bound (GB) |",
+        "| ---: | ---: | ---: |",
+    ]
+    for tokens, bound in MEMORY_LENGTHS.items():
+        lines.append(f"| {tokens} | {_memory(tokens):.2f} | {bound} |")
+        print(lines[-1], flush=True)
+    cold, imported = _cold()
+    lines += [
+        "",
+        "## From the keyboard to an answer",
+        "",
+        "The default model, once pulled; the example of 14 tokens. Medians of five.",
+        "",
+        "| what | seconds | bound |",
+        "| --- | ---: | ---: |",
+        f"| `clew debug` from a cold start | {cold:.2f} | {COLD_BOUND} |",
+        f"| of which imports | {imported:.2f} | {IMPORT_BOUND} |",
+        f"| page: server's answer to painted table | {answer_to_paint():.3f} | {PAINT_BOUND} |",
+    ]
+    print("\n".join(lines[-3:]))
+    if "--dry" not in sys.argv[1:]:
+        PAGE.write_text("\n".join(lines) + "\n")
+
+
+def _memory(tokens: int) -> float:
+    command = [sys.executable, "-m", "benchmarks.memory", str(tokens)]
+    runs = [int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(3)]
+    return max(runs) / 1e9
+
+
+def _cold() -> tuple[float, float]:
+    """Seconds of a whole `clew debug --json`, and of the imports it needs, in fresh processes."""
+    clew = str(Path(sys.executable).with_name("clew"))
+    ask = [clew, "debug", EXAMPLE_PROMPT, "--target", EXAMPLE_TARGET, "--distractor", EXAMPLE_DISTRACTOR, "--json"]
+    imports = "import clew.debug; from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer"
+    return _median(ask), _median([sys.executable, "-c", imports])
+
+
+def _median(command: list[str]) -> float:
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        seconds.append(time.perf_counter() - start)
+        if command[-1] == "--json":
+            json.loads(done.stdout)
+    return statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    main()
