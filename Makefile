@@ -21,6 +21,10 @@ PAGE := src/clew/_static/index.html
 # Folders count as well: they change when a file goes away.
 PAGE_SOURCES := $(wildcard web/*.*) $(shell find web/src web/public 2>/dev/null)
 
+# What Vite runs on: 20.19 and later of 20, or 22.12 and later.
+NODE_FITS := const [major, minor] = process.versions.node.split(".").map(Number); \
+	process.exit((major == 20 && minor >= 19) || (major == 22 && minor >= 12) || major > 22 ? 0 : 1)
+
 QUIETLY := $(shell test -t 2 || echo --quiet)
 
 .PHONY: help run test check bench dev format types lock clean setup packages page model browser
@@ -80,8 +84,8 @@ $(INSTALLED): pyproject.toml requirements.lock hatch_build.py
 	@touch $@
 
 $(PACKAGES): web/package.json web/package-lock.json
-	@command -v npm >/dev/null 2>&1 && node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' || \
-		{ echo "Clew's page needs Node 20 or newer with npm: install it from your system's packages or nodejs.org." >&2; exit 1; }
+	@command -v npm >/dev/null 2>&1 && node -e '$(NODE_FITS)' || { \
+		echo "Clew's page needs Node 20.19 or 22.12 or newer, with npm: install it from your system's packages or nodejs.org." >&2; exit 1; }
 	@echo "Installing the page's packages"
 	@cd web && npm ci --silent --no-fund --no-audit
 	@touch $@

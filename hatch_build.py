@@ -9,7 +9,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-NODE = 20
+NEEDED = "Packing Clew builds its web page, which needs Node 20.19 or 22.12 or newer"
 
 
 class PageHook(BuildHookInterface):
@@ -42,8 +42,9 @@ def _npm() -> str:
     """The npm to build with. Raises RuntimeError, saying what to install, without Node or with an old one."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
-        raise RuntimeError(f"Packing Clew builds its web page, which needs Node {NODE} or newer with npm: install it.")
+        raise RuntimeError(f"{NEEDED}, with npm: install it.")
     said = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    if int(said.lstrip("v").split(".")[0]) < NODE:
-        raise RuntimeError(f"Packing Clew builds its web page, which needs Node {NODE} or newer; this is {said}.")
+    version = tuple(int(part) for part in said.lstrip("v").split(".")[:2])
+    if not ((20, 19) <= version < (21,) or version >= (22, 12)):
+        raise RuntimeError(f"{NEEDED}, and this is {said}.")
     return npm

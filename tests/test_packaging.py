@@ -123,7 +123,7 @@ def test_a_wheel_from_the_checkout_is_the_one_from_the_sdist(checkout: Path, whe
 def test_without_node_a_checkout_says_what_to_install(checkout: Path, tmp_path: Path) -> None:
     done = build("wheel", checkout, tmp_path, PATH="")
     assert done.returncode != 0
-    assert "needs Node 20 or newer" in done.stderr
+    assert "needs Node 20.19" in done.stderr
     assert not list(tmp_path.glob("*.whl"))
 
 
@@ -223,7 +223,7 @@ def test_setting_up_says_which_node_is_needed(tmp_path: Path) -> None:
     (tmp_path / "node").chmod(0o755)
     done = run(["make", "--always-make", "packages"], ROOT, PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert done.returncode != 0
-    assert "needs Node 20 or newer" in done.stderr
+    assert "needs Node 20.19" in done.stderr
 
 
 def test_a_chromium_that_is_not_one_is_refused(tmp_path: Path) -> None:
