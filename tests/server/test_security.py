@@ -78,7 +78,7 @@ def test_without_the_token_nothing_is_answered(guarded: TestClient, headers: dic
 
 def test_a_program_sends_the_token_as_bearer(guarded: TestClient) -> None:
     assert guarded.get("/api/status", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
-    assert guarded.get("/api/status", headers={"authorization": b"Bearer \xff\xfe"}).status_code == 403
+    assert guarded.get("/api/status", headers={b"authorization": b"Bearer \xff\xfe"}).status_code == 403
 
 
 def test_a_browser_sends_it_once_and_then_has_a_cookie(guarded: TestClient) -> None:

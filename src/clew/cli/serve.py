@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from ..debug import Model
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{8,200}")
-_RELOADED = "CLEW_RELOADED_SERVER"
+# Told to the process that the reloader starts; the underscore says that it is nobody else's to set.
+_RELOADED = "_CLEW_RELOADED"
 
 
 def serve(

@@ -1,0 +1,72 @@
+"""Every command, option, setting and error code is in the docs, and nothing else is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from clew import errors, settings
+from clew.cli import app
+from clew.errors import ClewError
+from clew.server import errors as http_errors
+
+DOCS = Path(__file__).parents[2] / "docs"
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+
+
+def test_every_command_has_its_section() -> None:
+    text = (DOCS / "commands.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^## clew (\w+)$", text, re.MULTILINE)) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_documented(name: str) -> None:
+    text = (DOCS / "commands.md").read_text(encoding="utf-8")
+    shared = text.partition("\n## ")[0]
+    section = text.partition(f"\n## clew {name}\n")[2].partition("\n## ")[0]
+    options = {
+        option
+        for parameter in COMMANDS[name].params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+        if option.startswith("--") and option != "--help"
+    }
+    assert {option for option in options if f"`{option}`" not in shared + section} == set()
+    documented = set(re.findall(r"^\| `(--[a-z-]+)`", section, re.MULTILINE))
+    assert documented - options == set()
+
+
+def test_every_setting_is_documented() -> None:
+    text = (DOCS / "settings.md").read_text(encoding="utf-8")
+    names = {name for name in vars(settings) if name.isupper()}
+    variables = set(re.findall(r"(?<!_)CLEW_[A-Z_]+", "".join(_sources())))
+    assert {name for name in names | variables if f"`{name}`" not in text} == set()
+    assert set(re.findall(r"`([A-Z]+(?:_[A-Z]+)*)`", text)) - names - variables == {"HF_TOKEN"}
+
+
+def test_every_error_has_its_section() -> None:
+    text = (DOCS / "errors.md").read_text(encoding="utf-8")
+    classes = {
+        error
+        for module in (errors, http_errors)
+        for error in vars(module).values()
+        if isinstance(error, type) and issubclass(error, ClewError)
+    }
+    codes = {error.code for error in classes}
+    assert len(codes) == len(classes), "two errors share a code"
+    assert re.findall(r"^## (\w+)$", text, re.MULTILINE) == sorted(codes)
+    for error in classes:
+        section = text.partition(f"\n## {error.code}\n\n")[2].partition("\n## ")[0]
+        facts = section.splitlines()[0].split(" · ")
+        if error.__module__ == errors.__name__:
+            assert facts[0] == f"`{error.__name__}`"
+        stated = {fact for fact in facts if fact.startswith(("HTTP", "exit"))}
+        assert stated <= {f"HTTP {error.status}", f"exit {error.exit_code}"}, error
+        assert stated, error
+
+
+def _sources() -> list[str]:
+    root = Path(settings.__file__).parent
+    return [path.read_text(encoding="utf-8") for path in root.rglob("*.py")]
