@@ -170,16 +170,21 @@ def held_difference(
     lost: Tensor,
 ) -> float:
     """D(x) − D(x − lost) at the final stream, the final norm's scale held at that of x."""
+    logits = held_logits(model, anatomy, ids, position, lost)
+    against = logits[distractors].mean() if distractors else logits.mean()
+    return float(logits[targets].mean() - against)
+
+
+@torch.no_grad()
+def held_logits(model: PreTrainedModel, anatomy: Anatomy, ids: Tensor, position: int, lost: Tensor) -> Tensor:
+    """logits(x) − logits(x − lost), before any soft-cap, the final norm's scale held at that of x: [v]."""
     module = anatomy.final_norm_module
     x = _seen(module, model, ids, inputs=True)[position]
     if isinstance(module, nn.LayerNorm):
-        x_centred, moved = x - x.mean(), lost - lost.mean()
-        change = moved * ((module(x) - module.bias) / x_centred)
+        change = (lost - lost.mean()) * ((module(x) - module.bias) / (x - x.mean()))
     else:
         change = lost * (module(x) / x)
-    logits = change @ anatomy.unembed.weight.T
-    against = logits[distractors].mean() if distractors else logits.mean()
-    return float(logits[targets].mean() - against)
+    return change @ anatomy.unembed.weight.T
 
 
 def _seen(module: nn.Module, model: PreTrainedModel, ids: Tensor, inputs: bool = False) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -76,6 +78,12 @@ class SubjectModel:
                 f"The prompt has {len(text):,} characters; the limit is {MAX_PROMPT_CHARS:,}.", "Shorten it."
             )
         ids = self.encode(text)
+        lost = _lost(text, self._decode(ids))
+        if lost:
+            raise BadText(
+                f"{self.name}'s vocabulary cannot spell {lost!r} in the prompt and would drop it without a word.",
+                "Leave that character out.",
+            )
         if bos:
             if self.bos_id is None:
                 raise UsageError(f"{self.name} has no start token.", "Ask without it.")
@@ -92,12 +100,16 @@ class SubjectModel:
 
     def text(self, token_id: int) -> str:
         """The text of one token, its leading space kept; bytes that are not a whole character show as U+FFFD."""
-        text = self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
-        assert isinstance(text, str)
+        text = self._decode([token_id])
         piece = self.tokenizer.convert_ids_to_tokens(token_id)
         # SentencePiece decoders drop a leading space at the start of a text: a token alone always is one.
         if isinstance(piece, str) and piece.startswith("\u2581") and not text.startswith(" "):
             text = " " * (len(piece) - len(piece.lstrip("\u2581"))) + text.lstrip(" ")
+        return text
+
+    def _decode(self, ids: list[int]) -> str:
+        text = self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
         return text
 
 
@@ -153,6 +165,20 @@ def load_subject(
         load_s=time.perf_counter() - start,
         lock=Lock(),
     )
+
+
+def _lost(text: str, decoded: str) -> str:
+    """The first character of `text` that its tokens do not spell, or "".
+
+    SmolLM2's byte-level vocabulary lacks 21 of the 256 bytes, some of them control characters, and its tokenizer drops
+    them silently. Spaces are left out, as some tokenizers add or strip them; so is what NFC composes.
+    """
+    there = Counter(unicodedata.normalize("NFC", decoded))
+    for char in unicodedata.normalize("NFC", text):
+        if there[char] == 0 and not char.isspace():
+            return char
+        there[char] -= 1
+    return ""
 
 
 def _device(name: str | None) -> torch.device:
