@@ -1,7 +1,7 @@
 """Pins every package that Clew and its dev extra need into requirements.lock: `make lock`.
 
-pip resolves as if into an empty environment. PyTorch's CUDA packages are left out: its Linux build from the index pins
-each of them itself, and its CPU build needs none.
+pip resolves as if into an empty environment. PyTorch's CUDA packages are left out: its Linux build from the index asks
+for those it was made with, and its CPU build needs none.
 """
 
 from __future__ import annotations
