@@ -89,6 +89,7 @@ def test_a_taken_port_is_told_before_the_model_is_loaded(clew: Run) -> None:
         (("--token", "short"), "8 to 200"),
         (("--token", "with spaces in it"), "8 to 200"),
         (("--model", "./nowhere"), "There is no model"),
+        (("--reload", "--json"), "no one document"),
     ],
     ids=str,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -20,7 +21,9 @@ api = schemathesis.openapi.from_dict(openapi.routed().openapi())
 
 @pytest.fixture(scope="module")
 def session(model: Model) -> Iterator[requests.Session]:
-    with asgi.get_client(create_app(model)) as client:
+    # schemathesis declares ASGI in types of its own.
+    app: Any = create_app(model)
+    with asgi.get_client(app) as client:
         yield client
 
 

@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 
     from ..debug import Model
 
+_UVICORN: dict[str, Any] = {
+    "log_level": "warning",
+    "access_log": False,
+    "server_header": False,
+    "proxy_headers": False,
+    "ws": "none",
+    "lifespan": "on",
+}
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{8,200}")
 # Told to the process that the reloader starts; the underscore says that it is nobody else's to set.
 _RELOADED = "_CLEW_RELOADED"
@@ -58,6 +66,8 @@ def serve(
         raise UsageError(
             "A token is 8 to 200 letters, digits and any of . _ ~ - and this one is not.", "Leave it out to get one."
         )
+    if reload and as_json:
+        raise UsageError("--reload restarts again and again, and has no one document to print.", "Leave out --json.")
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     listening = _listen(host, port)
@@ -68,7 +78,9 @@ def serve(
         open_page = _on_desktop()
     if reload:
         listening.close()
-        _serve_reloading(host, port, token, {"name": model, "revision": revision, "device": device, "dtype": dtype})
+        options = {"name": model, "revision": revision, "device": device, "dtype": dtype, "token": token}
+        notes().print(f"Clew is on {url} and restarts when its code changes.", soft_wrap=True)
+        _run_reloading(host, port, options)
         return
 
     with listening:
@@ -121,21 +133,10 @@ def _run(model: Model, token: str | None, listening: socket.socket, ready: Any) 
         notes().print("Stopped.")
 
 
-_UVICORN: dict[str, Any] = {
-    "log_level": "warning",
-    "access_log": False,
-    "server_header": False,
-    "proxy_headers": False,
-    "ws": "none",
-    "lifespan": "on",
-}
-
-
-def _serve_reloading(host: str, port: int, token: str | None, options: dict[str, Any]) -> None:
+def _run_reloading(host: str, port: int, options: dict[str, Any]) -> None:
     import uvicorn
 
-    os.environ[_RELOADED] = json.dumps({**options, "token": token})
-    notes().print(f"Clew is on http://{_reachable(host)}:{port} and restarts when its code changes.")
+    os.environ[_RELOADED] = json.dumps(options)
     uvicorn.run(
         "clew.cli.serve:reloaded",
         factory=True,
