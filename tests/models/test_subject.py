@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import clew
 from clew.debug import Model
 from clew.errors import (
     BadDirection,
@@ -38,7 +39,8 @@ def test_tokens_of_any_text_decode_to_it(smollm2: Model, text: str) -> None:
         tokens = smollm2.tokens(text)
     except BadText:
         # The vocabulary lacks some bytes: refusing is right only then.
-        assert any(BYTE_CHARACTERS[byte] not in smollm2.tokenizer.get_vocab() for byte in text.encode())
+        vocabulary = smollm2.tokenizer.get_vocab()
+        assert any(BYTE_CHARACTERS[byte] not in vocabulary for byte in text.encode())
         return
     assert [token.position for token in tokens] == list(range(len(tokens)))
     assert smollm2.tokenizer.decode([t.id for t in tokens], clean_up_tokenization_spaces=False) == text
@@ -47,12 +49,11 @@ def test_tokens_of_any_text_decode_to_it(smollm2: Model, text: str) -> None:
 @generous
 @given(with_surrogates)
 def test_any_field_is_checked_or_refused_in_a_sentence(smollm2: Model, text: str) -> None:
-    try:
-        found = smollm2.check_token(text)
-    except ClewError as error:
-        assert isinstance(error, BadText)
-        assert error.hint
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        with pytest.raises(BadText, match="surrogate"):
+            smollm2.check_token(text)
         return
+    found = smollm2.check_token(text)
     assert found.ok == (len(found.tokens) == 1)
     assert found.ok or found.warning
     for fix in found.fixes:
@@ -121,15 +122,15 @@ def test_characters_that_the_vocabulary_cannot_spell_are_not_dropped_silently(sm
         smollm2.debug(f"Hello {lost} there", target=" a")
 
 
-def test_damaged_weights_are_said_to_be_so(smollm2: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    weight = smollm2.subject.anatomy.layers[3].mlp_out_module.weight
-    kept = weight.data[0, 0].clone()
-    weight.data[0, 0] = float("nan")
+def test_damaged_weights_are_said_to_be_so(smollm2: Model) -> None:
+    weight = smollm2.subject.anatomy.layers[3].mlp_out.by_input
+    kept = weight[0, 0].clone()
+    weight[0, 0] = float("nan")
     try:
         with pytest.raises(NotFinite, match="NaN"):
             smollm2.debug("Hello there", target=" a")
     finally:
-        weight.data[0, 0] = kept
+        weight[0, 0] = kept
 
 
 def test_a_stop_ends_the_pass(smollm2: Model) -> None:
@@ -145,9 +146,7 @@ def test_a_stop_ends_the_pass(smollm2: Model) -> None:
     assert smollm2.debug("Hello there", target=" a").direction  # nothing is left locked or hooked
 
 
-@pytest.mark.parametrize(("option", "value"), [("device", "toaster"), ("device", "cuda:99"), ("dtype", "int8")])
-def test_devices_and_dtypes_that_are_not_there(option: str, value: str) -> None:
-    import clew
-
+@pytest.mark.parametrize(("device", "dtype"), [("toaster", None), ("cuda:99", None), (None, "int8")])
+def test_devices_and_dtypes_that_are_not_there(device: str | None, dtype: str | None) -> None:
     with pytest.raises(UsageError):
-        clew.load(**{option: value})
+        clew.load(device=device, dtype=dtype)

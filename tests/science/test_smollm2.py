@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from clew.debug import Model, Run
 from clew.nodes import parse
@@ -21,12 +21,12 @@ def run(smollm2: Model) -> Run:
 
 
 @pytest.fixture(scope="module")
-def plain(smollm2: Model):  # noqa: ANN201
+def plain(smollm2: Model) -> PreTrainedModel:
     """The same weights under transformers' own attention."""
     return AutoModelForCausalLM.from_pretrained(smollm2.path, attn_implementation="eager").eval().requires_grad_(False)
 
 
-def test_logits_equal_those_of_transformers(smollm2: Model, plain) -> None:  # noqa: ANN001
+def test_logits_equal_those_of_transformers(smollm2: Model, plain: PreTrainedModel) -> None:
     ids = smollm2.subject.encode_prompt(EXAMPLE_PROMPT)
     with torch.no_grad():
         torch.testing.assert_close(smollm2.subject.hf(ids[None]).logits, plain(ids[None]).logits, atol=1e-3, rtol=0)

@@ -80,7 +80,7 @@ def check_token(subject: SubjectModel, text: str) -> TokenCheck:
     if not ids:
         return TokenCheck(text, tokens, False, "Type a token.", [])
     first = tokens[0].text
-    if not fixes and first.strip() and first != text:
+    if not fixes and first.strip() and len(pieces(subject, first)) == 1:
         fixes = [first]
     shown = " + ".join(repr(token.text) for token in tokens[:6]) + (" + …" if len(tokens) > 6 else "")
     return TokenCheck(text, tokens, False, f"This is {len(ids)} tokens to the model: {shown}.", fixes)
@@ -90,8 +90,8 @@ def pieces(subject: SubjectModel, text: str) -> list[int]:
     """The tokens a text is in the middle of a prompt: no start token, no space put before it."""
     ids = subject.encode(text, special=False)
     if len(ids) != 1:
-        piece = subject.tokenizer.get_vocab().get(text.replace(" ", "\u2581"))
-        if piece is not None and subject.text(piece) == text:
+        piece = subject.tokenizer.convert_tokens_to_ids(text.replace(" ", "\u2581"))
+        if isinstance(piece, int) and subject.text(piece) == text:
             return [piece]
     return ids
 

@@ -175,7 +175,7 @@ def _lost(text: str, decoded: str) -> str:
     """
     there = Counter(unicodedata.normalize("NFC", decoded))
     for char in unicodedata.normalize("NFC", text):
-        if there[char] == 0 and not char.isspace():
+        if there[char] == 0 and char != " ":
             return char
         there[char] -= 1
     return ""
