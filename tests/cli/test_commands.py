@@ -70,6 +70,16 @@ def test_models(clew: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert re.search(r"tiny +llama +0 M +[\d.]+ kB", shown)
 
 
+def test_bench(clew: Run, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clew.debug.bench.SECONDS", 0.01)
+    costs = json.loads(clew("bench", "--tokens", "4", "--tokens", "8", "-m", tiny, "--json").stdout)
+    assert [cost["tokens"] for cost in costs] == [4, 8]
+    assert all(cost["ratio"] > 0 for cost in costs)
+    assert "×" in clew("bench", "--tokens", "4", "-m", tiny).stdout
+    assert clew("bench", "--tokens", "0", "-m", tiny).exit_code == 2
+    assert "more than the 64" in clew("bench", "--tokens", "65", "-m", tiny).stderr
+
+
 def test_pull_says_where_the_model_is(clew: Run, tiny: str) -> None:
     assert json.loads(clew("pull", tiny, "--json").stdout) == {"name": tiny, "path": tiny}
     assert tiny in clew("pull", tiny).stdout
