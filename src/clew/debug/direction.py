@@ -31,7 +31,7 @@ class Reading:
 
     def value(self, logits: Float[Tensor, " v"]) -> float:
         """D from logits (before the soft-cap), the one way that uses no decomposition."""
-        logits = logits.double()
+        logits = logits.cpu().double()  # mps has no float64
         against = logits[list(self.distractors)] if self.distractors else logits
         return float(logits[list(self.targets)].mean() - against.mean())
 

@@ -144,11 +144,11 @@ class Effects:
         late = sum(effect for _, effect in self._end_bias)
         return {
             "embed": self._embed[0],
-            "attn": float(self._layer_direct["attn"].double().sum()),
-            "neuron": float(self._layer_direct["mlp"].double().sum()),
+            "attn": float(self._layer_direct["attn"].cpu().double().sum()),
+            "neuron": float(self._layer_direct["mlp"].cpu().double().sum()),
             "latent": 0.0,
             "error": 0.0,
-            "bias": float(self._layer_direct["bias"].double().sum()) + late,
+            "bias": float(self._layer_direct["bias"].cpu().double().sum()) + late,
         }
 
     def by_token(self) -> list[TokenEffect]:
@@ -165,8 +165,8 @@ class Effects:
                 direct, estimated = self._layer_direct[step][layer], self._layer_estimated[step][layer]
                 steps.append(LayerEffect(step, layer, float(direct), float(estimated)))
         late = sum(effect for _, effect in self._end_bias)
-        direct = float(self._layer_direct["bias"].double().sum()) + late
-        estimated = float(self._layer_estimated["bias"].double().sum()) + late
+        direct = float(self._layer_direct["bias"].cpu().double().sum()) + late
+        estimated = float(self._layer_estimated["bias"].cpu().double().sum()) + late
         return [*steps, LayerEffect("bias", None, direct, estimated)]
 
     def by_layer_position(self) -> LayerPosition:
