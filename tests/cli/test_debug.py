@@ -73,7 +73,7 @@ def test_for_a_person(clew: Run, tiny: str, width: int) -> None:
     assert "distractor" in shown
     assert "attn " in shown
     assert "off by" in shown
-    assert "more: --rows 0" in shown
+    assert "more nodes: --rows 0" in " ".join(shown.split())
     table = shown[shown.index("\nnode") :].split("\n\n")[0].strip().splitlines()
     assert len(table) == 1 + 4
     # The model's name is a path here; everything else keeps to the width.
@@ -101,7 +101,7 @@ def test_filters_and_rows(clew: Run, tiny: str) -> None:
     assert {(node["kind"], node["layer"], node["position"], node["source"]) for node in nodes} == {("attn", 1, 13, 3)}
     assert "No node passes" in clew("debug", PROMPT, "-m", tiny, "--layer", "99").stdout
     everything = clew("debug", PROMPT, "-m", tiny, "--threshold", "0.5", "--rows", "0").stdout
-    assert "more: --rows" not in everything
+    assert "--rows 0" not in everything
 
 
 def test_csv(clew: Run, tiny: str) -> None:

@@ -156,16 +156,16 @@ def _place(node: NodeEffect, tokens: Sequence[Token]) -> Text:
 
 
 def _next(nodes: Sequence[NodeEffect], shown: int, run: Run) -> Text:
-    """What one could ask now."""
-    text = Text()
+    """What one could ask now, a line each."""
+    hints = []
     if shown < len(nodes):
-        text.append(f"{len(nodes) - shown} more: --rows 0, --csv or --json print them all.  ")
+        hints.append(f"{len(nodes) - shown} more nodes: --rows 0, --csv or --json print them all.")
     layer = next((node.layer for node in nodes if node.kind == "attn"), None)
     if layer is not None:
-        text.append(f"Closer: --kind attn --layer {layer}.  ")
+        hints.append(f"A closer look: --kind attn --layer {layer}.")
     if not run.direction.distractors:
-        text.append('Against one other token: --distractor " …".  ')
-    return text.append("In a browser: clew serve.")
+        hints.append('Against one other token: --distractor " …".')
+    return Text("\n".join([*hints, "In a browser: clew serve."]))
 
 
 def _placed(token: Token) -> str:
