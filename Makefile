@@ -92,7 +92,7 @@ $(PACKAGES): web/package.json web/package-lock.json
 
 $(PAGE): $(PACKAGES) $(PAGE_SOURCES)
 	@echo "Building the page"
-	@cd web && npm run --silent build
+	@cd web && npm run --silent build -- --logLevel warn
 	@touch $@
 
 # The model is looked for each time, since its folder may have been removed; when it is there this takes a moment.
