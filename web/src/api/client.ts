@@ -1,0 +1,85 @@
+import type {
+  Answer,
+  Filters,
+  Lens,
+  NodeDetail,
+  NodeList,
+  Question,
+  Status,
+  TokenCheck,
+  TokenList,
+} from "./types";
+
+/** What went wrong, in the server's one shape: a sentence and what to do about it. */
+export class Failure extends Error {
+  constructor(
+    readonly code: string,
+    message: string,
+    readonly hint: string,
+  ) {
+    super(message);
+  }
+}
+
+/** The performance mark set when an answer has arrived whole; see `usePaintMeasure`. */
+export const ANSWERED = "clew:answer";
+
+export const api = {
+  status: (signal?: AbortSignal) => call<Status>("/api/status", undefined, signal),
+  tokens: (text: string, bos: boolean, signal?: AbortSignal) =>
+    call<TokenList>("/api/tokens", { text, bos }, signal),
+  token: (text: string, signal?: AbortSignal) => call<TokenCheck>("/api/token", { text }, signal),
+  debug: (question: Question, signal?: AbortSignal) => call<Answer>("/api/debug", question, signal, ANSWERED),
+  nodes: (question: Question, filters: Filters, signal?: AbortSignal) =>
+    call<NodeList>("/api/nodes", { ...question, ...filters }, signal),
+  node: (question: Question, node: string, signal?: AbortSignal) =>
+    call<NodeDetail>("/api/node", { ...question, node }, signal),
+  lens: (question: Question, signal?: AbortSignal) => call<Lens>("/api/lens", question, signal),
+};
+
+async function call<T>(path: string, body: unknown, signal?: AbortSignal, mark?: string): Promise<T> {
+  let response: Response;
+  let text: string;
+  try {
+    response = await fetch(path, {
+      signal,
+      ...(body === undefined
+        ? {}
+        : {
+            method: "POST",
+            headers: { "content-type": "application/json" },
+            body: JSON.stringify(body),
+          }),
+    });
+    text = await response.text();
+  } catch (cause) {
+    if (signal?.aborted) throw cause;
+    throw new Failure(
+      "unreachable",
+      "The Clew server does not answer.",
+      "Start it with “clew serve”; this page carries on by itself once it is back.",
+    );
+  }
+  if (mark && response.ok) performance.mark(mark);
+  const value = parse(text);
+  if (response.ok && value !== undefined) return value as T;
+  throw failure(value, response.status);
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function failure(value: unknown, status: number): Failure {
+  const error = (value as { error?: { code?: string; message?: string; hint?: string } } | undefined)?.error;
+  if (error?.message) return new Failure(error.code ?? "failed", error.message, error.hint ?? "");
+  // A proxy in between answers with its own page when the server behind it is gone.
+  const gone = status === 502 || status === 504;
+  return gone
+    ? new Failure("unreachable", "The Clew server does not answer.", "Start it with “clew serve”.")
+    : new Failure("failed", `The server answered ${status}.`, "Its log says more.");
+}

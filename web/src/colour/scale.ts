@@ -1,0 +1,41 @@
+/**
+ * How strongly to colour an effect: the sign of `value` and, in [0, 1], log10(1 + 9·|value|/max).
+ *
+ * Zero stays colourless. The logarithm is that of `activationOpacity`: effects are heavy-tailed and a linear scale
+ * would show the largest one only.
+ */
+export function effectShade(value: number, max: number): number {
+  if (!(max > 0) || !Number.isFinite(value)) return 0;
+  return Math.sign(value) * Math.log10(1 + 9 * Math.min(1, Math.abs(value) / max));
+}
+
+/** The opacity of the emerald behind an activation: 0.05 + 0.95·log10(1 + 9·v/max), so that weak ones stay visible. */
+export function activationOpacity(value: number, max: number): number {
+  if (!(max > 0) || value === 0) return 0;
+  return 0.05 + 0.95 * Math.log10(1 + 9 * Math.min(1, Math.abs(value) / max));
+}
+
+/** The background of a cell that holds an effect, mixed so that the number on it stays readable. */
+export function effectBackground(value: number, max: number, strength = 0.55): string | undefined {
+  const shade = effectShade(value, max);
+  if (shade === 0) return undefined;
+  const colour = shade > 0 ? "var(--toward)" : "var(--against)";
+  return `color-mix(in srgb, ${colour} ${(Math.abs(shade) * strength * 100).toFixed(1)}%, transparent)`;
+}
+
+/** The background of a cell that holds an activation. */
+export function activationBackground(value: number, max: number, strength = 0.55): string | undefined {
+  const opacity = activationOpacity(value, max);
+  if (opacity === 0) return undefined;
+  return `color-mix(in srgb, var(--active) ${(opacity * strength * 100).toFixed(1)}%, transparent)`;
+}
+
+/** The largest size in a list; 0 when it is empty. */
+export function largest(values: Iterable<number>): number {
+  let max = 0;
+  for (const value of values) {
+    const size = Math.abs(value);
+    if (size > max) max = size;
+  }
+  return max;
+}

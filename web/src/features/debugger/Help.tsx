@@ -1,0 +1,65 @@
+import { useEffect, useRef } from "react";
+import { Button } from "../../components/Button";
+
+const KEYS = [
+  ["j / k", "next / previous node"],
+  ["Enter", "open or close the node"],
+  ["/", "filter the nodes by text"],
+  ["?", "this help"],
+  ["Esc", "close, or leave a field"],
+] as const;
+
+const WORDS = [
+  [
+    "D",
+    "the mean logit of the targets minus that of the distractors; without distractors, minus the mean logit",
+  ],
+  ["Direct effect", "what a node's write adds to D straight through the final norm; all of them add up to D"],
+  [
+    "Estimated effect",
+    "activation × gradient: a first-order guess of what switching the node off would cost. It ranks; it does not prove",
+  ],
+  ["Write norm", "the length of the vector that the node adds to the residual stream"],
+  [
+    "Activation",
+    "a neuron's value; for a head read from one token its attention weight; for a whole head the norm of what it mixed",
+  ],
+  ["attn.23.3@13<-1", "head 3 of layer 23 at token 13, the part read from token 1; everything counts from 0"],
+] as const;
+
+export function Help({ onClose }: { onClose: () => void }) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => dialog.current?.showModal(), []);
+  return (
+    <dialog
+      ref={dialog}
+      onClose={onClose}
+      aria-labelledby="help-title"
+      className="m-auto w-[min(34rem,calc(100vw-2rem))] rounded-lg border border-line-strong bg-panel p-4 text-ink backdrop:bg-black/40"
+    >
+      <div className="flex items-center justify-between">
+        <h2 id="help-title" className="text-base font-semibold">
+          Help
+        </h2>
+        <Button look="bare" icon="cross" aria-label="Close" onClick={() => dialog.current?.close()} />
+      </div>
+      <h3 className="mt-2 text-xs font-medium text-ink-2">Keys</h3>
+      <dl className="mt-1 grid grid-cols-[5rem_1fr] gap-y-1">
+        {KEYS.map(([key, what]) => (
+          <div key={key} className="col-span-2 grid grid-cols-subgrid">
+            <dt className="font-mono text-xs">{key}</dt>
+            <dd className="text-ink-2">{what}</dd>
+          </div>
+        ))}
+      </dl>
+      <h3 className="mt-3 text-xs font-medium text-ink-2">Words</h3>
+      <dl className="mt-1 grid gap-1.5">
+        {WORDS.map(([word, meaning]) => (
+          <div key={word}>
+            <dt className="inline font-medium">{word}</dt> <dd className="inline text-ink-2">{meaning}.</dd>
+          </div>
+        ))}
+      </dl>
+    </dialog>
+  );
+}

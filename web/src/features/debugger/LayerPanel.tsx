@@ -1,0 +1,143 @@
+import type { UseQueryResult } from "@tanstack/react-query";
+import { useMemo, useRef, useState } from "react";
+import type { Lens } from "../../api/types";
+import { Button } from "../../components/Button";
+import { Notice } from "../../components/Notice";
+import { Segmented } from "../../components/Segmented";
+import { Facts, Tip } from "../../components/Tip";
+import { TokenText } from "../../components/TokenText";
+import { useSize } from "../../components/useSize";
+import { percent, signed } from "../../format/number";
+import type { MapName, View } from "../../url/view";
+import { HeatMap } from "./HeatMap";
+import { cellFilters, gridOf } from "./maps";
+import { Panel } from "./Panel";
+import type { Shown } from "./queries";
+import { WaterfallChart } from "./WaterfallChart";
+import { waterfall } from "./waterfall";
+
+const MAP_CHOICES = [
+  { value: "direct", label: "Direct", title: "Direct effect on D; attention is put on the token it reads" },
+  {
+    value: "estimated",
+    label: "Estimated",
+    title: "Activation × gradient, on the token where it is written",
+  },
+  { value: "lens", label: "Logit lens", title: "D if the model ended after this layer" },
+] as const;
+
+const EXPLAINED: Record<MapName, string> = {
+  direct: "Direct effect; attention is put on the token it reads.",
+  estimated: "Activation × gradient, on the token that is written at.",
+  lens: "D if the model ended after this layer.",
+};
+
+/** Where in the depth of the model, and at which token, the answer was made; both charts share the rows. */
+export function LayerPanel({
+  shown,
+  lens,
+  view,
+  onMap,
+  onCell,
+}: {
+  shown: Shown;
+  lens: UseQueryResult<Lens>;
+  view: View;
+  onMap: (map: MapName) => void;
+  onCell: (filters: ReturnType<typeof cellFilters>) => void;
+}) {
+  const { answer } = shown;
+  const steps = useMemo(() => waterfall(answer.by_layer), [answer]);
+  const grid = useMemo(() => gridOf(view.map, answer, lens.data), [view.map, answer, lens.data]);
+  const [tip, setTip] = useState<{ anchor: DOMRect; row: number; column: number } | null>(null);
+  const box = useRef<HTMLDivElement>(null);
+  const { width } = useSize(box);
+  const wide = width >= 620;
+  const at = answer.direction.position;
+  const rows = answer.by_layer_position.direct.length + 1;
+  const rowHeight = Math.max(6, Math.min(16, Math.floor(352 / rows)));
+  const chosen =
+    view.layers.length === 1 && (view.positions.length === 1 || view.sources.length === 1)
+      ? { row: (view.layers[0] as number) + 1, column: view.sources[0] ?? view.positions[0] ?? -1 }
+      : null;
+  const cell = tip && lens.data && view.map === "lens" ? lens.data.top[tip.row]?.[tip.column] : undefined;
+  const axis = 44;
+  const fallWidth = wide ? Math.min(300, Math.max(200, width * 0.3)) : width - axis - 24;
+
+  return (
+    <Panel
+      title="Layers"
+      actions={
+        <>
+          <span className="truncate text-2xs text-ink-3 max-md:hidden">
+            {EXPLAINED[view.map]} Click a cell to list its nodes.
+          </span>
+          <span className="ml-auto">
+            <Segmented label="Map" value={view.map} choices={MAP_CHOICES} onChange={onMap} />
+          </span>
+        </>
+      }
+    >
+      <div ref={box} className={`flex gap-4 px-3 pb-3 ${wide ? "" : "flex-col"}`}>
+        {width > 0 && (
+          <>
+            <WaterfallChart
+              fall={steps}
+              value={answer.direction.value}
+              rowHeight={rowHeight}
+              axis={axis}
+              width={fallWidth}
+            />
+            <div className="min-w-0 flex-1">
+              {grid ? (
+                <HeatMap
+                  grid={grid}
+                  tokens={answer.tokens}
+                  at={at}
+                  rowHeight={rowHeight}
+                  width={wide ? width - axis - fallWidth - 40 : width - 24}
+                  label={EXPLAINED[view.map]}
+                  chosen={chosen}
+                  onHover={setTip}
+                  onPick={(row, column) => onCell(cellFilters(view.map, row, column, at))}
+                />
+              ) : lens.error ? (
+                <Notice error={lens.error}>
+                  <Button onClick={() => lens.refetch()}>Retry</Button>
+                </Notice>
+              ) : (
+                <div role="status" className="skeleton" style={{ height: rows * rowHeight }}>
+                  <span className="sr-only">Reading the logit lens</span>
+                </div>
+              )}
+            </div>
+          </>
+        )}
+      </div>
+      {tip && grid && (
+        <Tip anchor={tip.anchor}>
+          <Facts
+            rows={[
+              [
+                view.map === "lens" ? "after" : "layer",
+                tip.row === 0 ? "embedding" : view.map === "lens" ? `layer ${tip.row - 1}` : `${tip.row - 1}`,
+              ],
+              [`token ${tip.column}`, <TokenText key="token" text={answer.tokens[tip.column]?.text ?? ""} />],
+              [view.map === "lens" ? "D here" : "effect", signed(grid[tip.row]?.[tip.column])],
+              ...(cell
+                ? [
+                    [
+                      "would say",
+                      <span key="say">
+                        <TokenText text={cell.text} /> {percent(cell.probability)}
+                      </span>,
+                    ] as const,
+                  ]
+                : []),
+            ]}
+          />
+        </Tip>
+      )}
+    </Panel>
+  );
+}

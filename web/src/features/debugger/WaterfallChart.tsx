@@ -1,0 +1,129 @@
+import { useState } from "react";
+import { Facts, Tip } from "../../components/Tip";
+import { signed } from "../../format/number";
+import type { Step, Waterfall } from "./waterfall";
+
+const TITLES: Record<string, string> = {
+  embed: "embedding",
+  attn: "attention",
+  mlp: "MLP",
+  bias: "all biases",
+};
+
+/** Direct effects step by step, from nothing to D: one row a layer, attention above MLP. */
+export function WaterfallChart({
+  fall,
+  value,
+  rowHeight,
+  axis,
+  width,
+}: {
+  fall: Waterfall;
+  value: number;
+  rowHeight: number;
+  axis: number;
+  width: number;
+}) {
+  const [tip, setTip] = useState<{ anchor: DOMRect; step: Step } | null>(null);
+  const layers = fall.steps.filter((step) => step.step === "mlp").length;
+  const inner = width - 8;
+  const x = (effect: number) => 4 + ((effect - fall.low) / (fall.high - fall.low || 1)) * inner;
+  const row = (step: Step) =>
+    step.layer === null ? (step.step === "embed" ? 0 : layers + 1) : step.layer + 1;
+  const half = rowHeight / 2;
+  const endRow = layers + 2;
+  const height = endRow * rowHeight + rowHeight + 4;
+  const every = rowHeight >= 14 ? 1 : layers <= 12 ? 2 : 5;
+  return (
+    <figure className="shrink-0">
+      <svg
+        width={axis + width}
+        height={height}
+        role="img"
+        aria-label={`Waterfall of direct effects by layer, ending at D = ${signed(value)}`}
+      >
+        <line x1={axis + x(0)} x2={axis + x(0)} y1={0} y2={height - 4} stroke="var(--line-strong)" />
+        {Array.from({ length: layers }, (_, layer) => layer)
+          .filter((layer) => layer > 0 && layer % every === 0)
+          .map((layer) => (
+            <text
+              key={layer}
+              x={axis - 6}
+              y={(layer + 1.5) * rowHeight + 3.5}
+              textAnchor="end"
+              className="fill-ink-3 text-[10px]"
+            >
+              {layer}
+            </text>
+          ))}
+        <text x={axis - 6} y={half + 3.5} textAnchor="end" className="fill-ink-3 text-[10px]">
+          embed
+        </text>
+        <text
+          x={axis - 6}
+          y={(layers + 1.5) * rowHeight + 3.5}
+          textAnchor="end"
+          className="fill-ink-3 text-[10px]"
+        >
+          biases
+        </text>
+        <text
+          x={axis - 6}
+          y={(endRow + 0.5) * rowHeight + 3.5}
+          textAnchor="end"
+          className="fill-ink text-[10px] font-semibold"
+        >
+          D
+        </text>
+        {fall.steps.map((step) => {
+          const whole = step.layer === null;
+          const y = row(step) * rowHeight + (step.step === "mlp" ? half : 0);
+          const left = Math.min(x(step.start), x(step.end));
+          return (
+            <g
+              key={`${step.step}${step.layer}`}
+              onPointerEnter={(event) =>
+                setTip({ anchor: event.currentTarget.getBoundingClientRect(), step })
+              }
+              onPointerLeave={() => setTip(null)}
+            >
+              <rect x={axis} y={y} width={width} height={whole ? rowHeight : half} fill="transparent" />
+              <rect
+                x={axis + left}
+                y={y + 0.5}
+                width={Math.max(1, Math.abs(x(step.end) - x(step.start)))}
+                height={(whole ? rowHeight : half) - 1}
+                fill={step.effect >= 0 ? "var(--toward)" : "var(--against)"}
+                opacity={step.step === "mlp" ? 0.6 : 1}
+              />
+            </g>
+          );
+        })}
+        <rect
+          x={axis + Math.min(x(0), x(value))}
+          y={endRow * rowHeight + 1}
+          width={Math.max(1, Math.abs(x(value) - x(0)))}
+          height={rowHeight - 2}
+          fill={value >= 0 ? "var(--toward)" : "var(--against)"}
+        />
+      </svg>
+      <figcaption className="mt-0.5 pl-11 text-2xs text-ink-3">
+        attention solid, MLP pale; ends at D = {signed(value)}
+      </figcaption>
+      {tip && (
+        <Tip anchor={tip.anchor}>
+          <Facts
+            rows={[
+              [
+                TITLES[tip.step.step] ?? tip.step.step,
+                tip.step.layer === null ? "" : `layer ${tip.step.layer}`,
+              ],
+              ["direct effect", signed(tip.step.effect)],
+              ["sum so far", signed(tip.step.end)],
+            ]}
+          />
+        </Tip>
+      )}
+    </figure>
+  );
+}

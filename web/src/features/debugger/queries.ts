@@ -1,0 +1,119 @@
+import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useState } from "react";
+import { api, Failure } from "../../api/client";
+import type { Answer, Filters, Question } from "../../api/types";
+import { useDebounced } from "../../components/useDebounced";
+
+/** What the server is and what it opens with. Asks again every two seconds while the server is away. */
+export function useStatus() {
+  const client = useQueryClient();
+  const status = useQuery({
+    queryKey: ["status"],
+    queryFn: ({ signal }) => api.status(signal),
+    refetchInterval: ({ state }) => (state.error || state.fetchFailureCount ? 2000 : false),
+  });
+  const away = status.error instanceof Failure && status.error.code === "unreachable";
+  const [wasAway, setWasAway] = useState(false);
+  if (away && !wasAway) setWasAway(true);
+  useEffect(() => {
+    if (!wasAway || away) return;
+    setWasAway(false);
+    client.invalidateQueries({ predicate: ({ state }) => state.status === "error" });
+  }, [wasAway, away, client]);
+  return status;
+}
+
+export interface Shown {
+  question: Question;
+  answer: Answer;
+}
+
+/**
+ * The answer to `question`, or the last one while the next is on its way.
+ *
+ * A new question aborts the request of the one before it: Query cancels what nobody waits for any more.
+ */
+export function useAnswer(question: Question | null) {
+  const client = useQueryClient();
+  const query = useQuery({
+    queryKey: ["debug", question],
+    queryFn: async ({ signal }): Promise<Shown> => {
+      const asked = question as Question;
+      return { question: asked, answer: await api.debug(asked, signal) };
+    },
+    enabled: question !== null,
+  });
+  const [shown, setShown] = useState<Shown | null>(null);
+  if (query.data && query.data !== shown) setShown(query.data);
+
+  const unreachable = query.error instanceof Failure && query.error.code === "unreachable";
+  useEffect(() => {
+    // The server went away after the page had loaded: let the status query notice, and watch for its return.
+    if (unreachable) client.invalidateQueries({ queryKey: ["status"] });
+  }, [unreachable, client]);
+
+  return {
+    shown: query.data ?? shown,
+    stale: query.data === undefined,
+    working: query.isFetching,
+    error: query.error,
+    retry: query.refetch,
+  };
+}
+
+/** The rows of a filtered table; `stale` while they belong to the filters before. */
+export function useNodes(shown: Shown | null, filters: Filters | null) {
+  const query = useQuery({
+    queryKey: ["nodes", shown?.question, filters],
+    queryFn: ({ signal }) => api.nodes((shown as Shown).question, filters as Filters, signal),
+    enabled: shown !== null && filters !== null,
+    placeholderData: keepPreviousData,
+  });
+  if (!filters) return { nodes: shown?.answer.nodes, stale: false, error: null };
+  return {
+    nodes: query.data?.nodes ?? (query.error ? [] : shown?.answer.nodes),
+    stale: query.data === undefined || query.isPlaceholderData,
+    error: query.error,
+  };
+}
+
+export function useNode(question: Question, id: string) {
+  return useQuery({
+    queryKey: ["node", question, id],
+    queryFn: ({ signal }) => api.node(question, id, signal),
+  });
+}
+
+export function useLens(shown: Shown | null, wanted: boolean) {
+  return useQuery({
+    queryKey: ["lens", shown?.question],
+    queryFn: ({ signal }) => api.lens((shown as Shown).question, signal),
+    enabled: wanted && shown !== null,
+  });
+}
+
+/** The tokens of a text that is being typed. */
+export function useTokens(text: string, bos: boolean, wanted: boolean) {
+  const settled = useDebounced(text, 100);
+  return useQuery({
+    queryKey: ["tokens", settled, bos],
+    queryFn: ({ signal }) => api.tokens(settled, bos, signal),
+    enabled: wanted,
+    placeholderData: keepPreviousData,
+  });
+}
+
+export const tokenCheck = (text: string) => ({
+  queryKey: ["token", text],
+  queryFn: ({ signal }: { signal: AbortSignal }) => api.token(text, signal),
+});
+
+export function questionKey(question: Question): string {
+  return JSON.stringify([
+    question.prompt,
+    question.targets,
+    question.distractors,
+    question.position,
+    question.bos,
+  ]);
+}

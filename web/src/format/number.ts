@@ -1,0 +1,42 @@
+/** U+2212, as wide as the plus sign, so that columns of signed numbers line up. */
+const MINUS = "−";
+
+const SUPERFLUOUS = /^([+-]?[\d.]+)e\+?(-?\d+)$/;
+
+/**
+ * The one number format of the page: a sign and three significant digits.
+ *
+ * 6.1234 is "+6.12", -0.04567 is "−0.0457", 1234 is "+1230", 0.000123 is "+1.23e−4", zero is "0" and what is
+ * not a number is "–".
+ */
+export function signed(value: number | null | undefined): string {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  if (value === 0) return "0";
+  const sign = value < 0 ? MINUS : "+";
+  return sign + threeDigits(Math.abs(value));
+}
+
+/** A share between 0 and 1 in percent, three significant digits: "92.1%", "0.0123%". It has no sign to show. */
+export function percent(share: number): string {
+  return share === 0 ? "0%" : `${threeDigits(share * 100)}%`;
+}
+
+/** A plain count with thin spaces between thousands: "49 152". */
+export function count(value: number): string {
+  return value.toString().replace(/\B(?=(\d{3})+$)/g, " ");
+}
+
+/** Seconds as a person reads them: "84 ms", "1.24 s". */
+export function seconds(value: number): string {
+  return value < 0.9995 ? `${Math.round(value * 1000)} ms` : `${value.toPrecision(3)} s`;
+}
+
+function threeDigits(size: number): string {
+  if (!Number.isFinite(size)) return "∞";
+  const rounded = Number(size.toPrecision(3));
+  if (rounded >= 100_000 || rounded < 0.001) {
+    const [, digits = "", power = ""] = SUPERFLUOUS.exec(rounded.toExponential(2)) ?? [];
+    return `${digits}e${power.replace("-", MINUS)}`;
+  }
+  return rounded >= 1000 ? rounded.toFixed(0) : size.toPrecision(3);
+}

@@ -1,0 +1,167 @@
+import type { Filters, Question, Status } from "../api/types";
+
+/** Everything the page shows, as the address bar spells it. What is at its default is left out. */
+export interface View {
+  /** null: the server's example. */
+  prompt: string | null;
+  targets: string[];
+  distractors: string[];
+  /** null: the last token. */
+  at: number | null;
+  bos: boolean;
+  kinds: Kind[];
+  layers: number[];
+  positions: number[];
+  sources: number[];
+  top: number;
+  find: string;
+  sort: Sort;
+  map: MapName;
+  strip: StripName;
+  /** Ids of the nodes whose rows are open. */
+  open: string[];
+}
+
+export const KINDS = ["embed", "attn", "neuron", "bias"] as const;
+export type Kind = (typeof KINDS)[number];
+
+export const MAPS = ["direct", "estimated", "lens"] as const;
+export type MapName = (typeof MAPS)[number];
+
+export const STRIPS = ["attn_to", "attn_from", "mlp", "embed"] as const;
+export type StripName = (typeof STRIPS)[number];
+
+export const COLUMNS = [
+  "id",
+  "position",
+  "source",
+  "activation",
+  "write_norm",
+  "direct_effect",
+  "estimated_effect",
+  "verified_effect",
+] as const;
+export type Column = (typeof COLUMNS)[number];
+export const ORDERS = ["size", "desc", "asc"] as const;
+export interface Sort {
+  column: Column;
+  /** `size` is largest absolute value first. */
+  order: (typeof ORDERS)[number];
+}
+
+export const TOPS = [10, 30, 100, 300] as const;
+
+export const DEFAULT_VIEW: View = {
+  prompt: null,
+  targets: [],
+  distractors: [],
+  at: null,
+  bos: false,
+  kinds: [],
+  layers: [],
+  positions: [],
+  sources: [],
+  top: 30,
+  find: "",
+  sort: { column: "direct_effect", order: "size" },
+  map: "direct",
+  strip: "attn_to",
+  open: [],
+};
+
+/** The view a query string spells. What it cannot mean is ignored. */
+export function readView(search: string): View {
+  const params = new URLSearchParams(search);
+  const [column, order] = (params.get("sort") ?? "").split(".");
+  return {
+    prompt: params.get("p"),
+    targets: params.getAll("t"),
+    distractors: params.getAll("d"),
+    at: whole(params.get("at")),
+    bos: params.get("bos") === "1",
+    kinds: list(params.get("kinds")).flatMap((kind) => oneOf(KINDS, kind) ?? []),
+    layers: numbers(params.get("layers")),
+    positions: numbers(params.get("positions")),
+    sources: numbers(params.get("sources")),
+    top: whole(params.get("top")) ?? DEFAULT_VIEW.top,
+    find: params.get("find") ?? "",
+    sort: {
+      column: oneOf(COLUMNS, column) ?? DEFAULT_VIEW.sort.column,
+      order: oneOf(ORDERS, order) ?? DEFAULT_VIEW.sort.order,
+    },
+    map: oneOf(MAPS, params.get("map")) ?? DEFAULT_VIEW.map,
+    strip: oneOf(STRIPS, params.get("strip")) ?? DEFAULT_VIEW.strip,
+    open: list(params.get("open")),
+  };
+}
+
+/** The query string of a view, with its "?", or "" for the default view. */
+export function writeView(view: View): string {
+  const params = new URLSearchParams();
+  if (view.prompt !== null) params.set("p", view.prompt);
+  for (const text of view.targets) params.append("t", text);
+  for (const text of view.distractors) params.append("d", text);
+  if (view.at !== null) params.set("at", String(view.at));
+  if (view.bos) params.set("bos", "1");
+  for (const name of ["kinds", "layers", "positions", "sources", "open"] as const) {
+    if (view[name].length) params.set(name, view[name].join(","));
+  }
+  if (view.top !== DEFAULT_VIEW.top) params.set("top", String(view.top));
+  if (view.find) params.set("find", view.find);
+  const { column, order } = view.sort;
+  if (column !== DEFAULT_VIEW.sort.column || order !== DEFAULT_VIEW.sort.order) {
+    params.set("sort", `${column}.${order}`);
+  }
+  if (view.map !== DEFAULT_VIEW.map) params.set("map", view.map);
+  if (view.strip !== DEFAULT_VIEW.strip) params.set("strip", view.strip);
+  const text = params.toString();
+  return text && `?${text}`;
+}
+
+/** What the view asks the server; null while there is nothing to ask. */
+export function questionOf(view: View, example: Status["example"] | undefined): Question | null {
+  if (view.prompt !== null) {
+    const { prompt, targets, distractors, at, bos } = view;
+    return { prompt, targets, distractors, position: at, bos };
+  }
+  if (!example) return null;
+  const named = view.targets.length > 0 || view.distractors.length > 0;
+  return {
+    prompt: example.prompt,
+    targets: named ? view.targets : [example.target],
+    distractors: named ? view.distractors : [example.distractor],
+    position: view.at,
+    bos: view.bos,
+  };
+}
+
+/** The filters to ask the server for; null when its first answer already has what the view wants. */
+export function filtersOf(view: View): Filters | null {
+  const { kinds, layers, positions, sources, top } = view;
+  const filtered = kinds.length || layers.length || positions.length || sources.length;
+  if (!filtered && top === DEFAULT_VIEW.top) return null;
+  return {
+    top,
+    threshold: null,
+    kinds: kinds.length ? kinds : null,
+    layers: layers.length ? layers : null,
+    positions: positions.length ? positions : null,
+    sources: sources.length ? sources : null,
+  };
+}
+
+function oneOf<T extends string>(names: readonly T[], text: string | null | undefined): T | undefined {
+  return names.find((name) => name === text);
+}
+
+function list(text: string | null): string[] {
+  return text ? text.split(",") : [];
+}
+
+function whole(text: string | null): number | null {
+  return text !== null && /^\d{1,9}$/.test(text) ? Number(text) : null;
+}
+
+function numbers(text: string | null): number[] {
+  return list(text).flatMap((part) => whole(part) ?? []);
+}
