@@ -54,6 +54,7 @@ export function DebuggerPage() {
           <FirstVisit />
           <QuestionPanel
             question={question}
+            fromExample={view.prompt === null}
             shown={shown}
             stale={stale}
             working={working}

@@ -19,6 +19,7 @@ const STRIP_CHOICES = [
 /** The prompt, the two sides of the direction, and where to look. */
 export function QuestionPanel({
   question,
+  fromExample,
   shown,
   stale,
   working,
@@ -31,6 +32,8 @@ export function QuestionPanel({
   onRetry,
 }: {
   question: Question | null;
+  /** Whether the question is the one the page opens with. */
+  fromExample: boolean;
   shown: Shown | null;
   stale: boolean;
   working: boolean;
@@ -76,7 +79,9 @@ export function QuestionPanel({
     distractors: question?.distractors ?? [],
     ...part,
   });
-  const explain = (at: number | null = null) => onAsk(spelled({ prompt: draft, at }));
+  // Tokens the user chose are kept for an edited prompt; those of the example were nobody's choice.
+  const explain = (at: number | null = null) =>
+    onAsk(spelled({ prompt: draft, at, ...(fromExample ? { targets: [], distractors: [] } : {}) }));
   const candidates = shown?.answer.candidates ?? [];
   const overLength = limits !== undefined && draft.length > limits.max_prompt_chars;
 
