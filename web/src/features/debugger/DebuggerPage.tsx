@@ -81,13 +81,24 @@ export function DebuggerPage() {
               />
               <NodeTable shown={shown} table={table} view={view} onChange={change} finder={finder} />
             </>
+          ) : error ? (
+            <NoAnswer />
           ) : (
-            !error && <Waiting />
+            <Waiting />
           )}
         </div>
       </main>
       {helping && <Help onClose={() => setHelping(false)} />}
     </div>
+  );
+}
+
+/** What stands where an answer would, when the question was refused; the reason is beside the question. */
+function NoAnswer() {
+  return (
+    <p className="rounded-md border border-dashed border-line-strong px-4 py-16 text-center text-ink-2">
+      No answer yet. The note in the question says what to change.
+    </p>
   );
 }
 

@@ -83,6 +83,12 @@ export function HeatMap({
     }
   }, [grid, columns, cellWidth, rowHeight, drawn, height, max, chosen, cursor, dark, theme]);
 
+  // A map wider than its box opens at the token that is explained.
+  useEffect(() => {
+    const box = canvas.current?.parentElement;
+    if (box) box.scrollLeft = (at + 1) * cellWidth - box.clientWidth;
+  }, [at, cellWidth]);
+
   const cellAt = (event: React.MouseEvent): Cell | null => {
     const box = event.currentTarget.getBoundingClientRect();
     const column = Math.floor((event.clientX - box.left) / cellWidth);

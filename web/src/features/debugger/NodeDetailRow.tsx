@@ -23,10 +23,10 @@ export function NodeDetailRow({
     <div
       role="row"
       tabIndex={-1}
-      className="border-b border-line bg-page px-3 py-2"
+      className="border-b border-line bg-page py-2"
       data-testid={`detail-${node.id}`}
     >
-      <div role="cell">
+      <div role="cell" className="sticky left-0 max-w-[calc(100vw-2rem)] px-3">
         {error ? (
           <Notice error={error}>
             <Button onClick={() => refetch()}>Retry</Button>

@@ -1,4 +1,5 @@
 import { useEffect, useRef, useState } from "react";
+import { Failure } from "../../api/client";
 import type { Question, Status, TokenEffect } from "../../api/types";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
@@ -15,6 +16,11 @@ const STRIP_CHOICES = [
   { value: "mlp", label: "MLP", title: "Estimated effect of all neurons that write at this token" },
   { value: "embed", label: "embed", title: "Estimated effect of this token's embedding" },
 ] as const;
+
+/** Asking the same again helps only when the question was not what was wrong. */
+function canRetry(error: Error): boolean {
+  return !(error instanceof Failure) || ["unreachable", "busy", "internal", "failed"].includes(error.code);
+}
 
 /** The prompt, the two sides of the direction, and where to look. */
 export function QuestionPanel({
@@ -150,9 +156,7 @@ export function QuestionPanel({
           </div>
         </div>
         {error && (
-          <Notice error={error}>
-            <Button onClick={onRetry}>Retry</Button>
-          </Notice>
+          <Notice error={error}>{canRetry(error) && <Button onClick={onRetry}>Retry</Button>}</Notice>
         )}
         <div>
           <div className="mb-1 flex flex-wrap items-center justify-between gap-x-2 gap-y-1">

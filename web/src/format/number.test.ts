@@ -1,0 +1,30 @@
+import { describe, expect, test } from "vitest";
+import { count, percent, seconds, signed } from "./number";
+
+describe("signed", () => {
+  test.each([
+    [6.1234, "+6.12"],
+    [-0.04567, "−0.0457"],
+    [1234, "+1230"],
+    [9.9999, "+10.0"],
+    [0, "0"],
+    [-0, "0"],
+    [0.000123, "+1.23e−4"],
+    [-3.18e-7, "−3.18e−7"],
+    [2_500_000, "+2.50e6"],
+    [Number.POSITIVE_INFINITY, "+∞"],
+    [null, "–"],
+    [Number.NaN, "–"],
+  ])("%d is %s", (value, text) => {
+    expect(signed(value)).toBe(text);
+  });
+});
+
+test("shares are percentages without a sign", () => {
+  expect([0.921, 0.000123, 1, 0].map(percent)).toEqual(["92.1%", "0.0123%", "100%", "0%"]);
+});
+
+test("seconds and counts read as a person writes them", () => {
+  expect([0.0841, 1.2349].map(seconds)).toEqual(["84 ms", "1.23 s"]);
+  expect(count(49152).replace(/\s/u, " ")).toBe("49 152");
+});
