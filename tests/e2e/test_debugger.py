@@ -262,7 +262,7 @@ def test_dark_and_light_are_chosen_and_kept(page: Page) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/?p=" + "word+" * 60 + "&map=estimated"])
 def test_a_narrow_screen_has_everything(page: Page, path: str) -> None:
-    page.set_viewport_size({"width": NARROW["width"], "height": NARROW["height"]})
+    page.set_viewport_size(NARROW)
     opened(page, path)
     assert overflow(page) <= 0
     for name in ("Question", "Next token", "Answer", "Layers", "Nodes"):

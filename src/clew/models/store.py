@@ -56,11 +56,11 @@ def resolve(name: str, revision: str | None = None, progress: Progress | None = 
     if not name or "\0" in name or any("\ud800" <= char <= "\udfff" for char in name):
         raise UnknownModel(f"{name!r} is not the name of a model.", "Try smollm2.")
     looks_local = name.startswith((".", "/", "~")) or "\\" in name
-    path = Path(name).expanduser()
     try:
+        path = Path(name).expanduser()
         is_folder, is_file = path.is_dir(), path.is_file()
-    except OSError:  # such as a name longer than the file system allows
-        is_folder = is_file = False
+    except (OSError, RuntimeError):  # a name longer than the file system allows, or the home of an unknown user
+        path, is_folder, is_file = Path(name), False, False
     if name != settings.DEFAULT_MODEL:
         if is_file or name.lower().endswith(".gguf"):
             return _resolve_file(path, progress)
@@ -195,7 +195,7 @@ def _disk(name: str) -> Iterator[None]:
                 f"The disk filled up while pulling {name}; nothing half-done was kept.",
                 f"Free some space, or point CLEW_HOME (now {settings.home()}) at another disk.",
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT):
             raise NoSpace(
                 f"{settings.home()} cannot be written to.", "Point CLEW_HOME at a folder that you may write to."
             ) from error
