@@ -95,10 +95,13 @@ def test_pull_of_nothing_is_explained(clew: Run) -> None:
 def test_ctrl_c_is_130_without_a_traceback(tiny: str) -> None:
     import signal
 
-    command = [sys.executable, "-c", "from clew.cli import main; main()", "debug", "-", "-m", tiny]
+    program = "import sys; from clew.cli import main; print('started', file=sys.stderr, flush=True); main()"
+    command = [sys.executable, "-c", program, "debug", "-", "-m", tiny]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "started\n"
         time.sleep(1)  # it waits for the prompt
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
