@@ -33,7 +33,7 @@ WIDE: ViewportSize = {"width": 1440, "height": 900}
 NARROW: ViewportSize = {"width": 390, "height": 844}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(smollm2: Model) -> Iterator[str]:
     """The address of `clew serve`, started once; `smollm2` has made sure that the model is here."""
     assert STATIC.exists(), "The page is not built: run `make page`."
@@ -53,8 +53,9 @@ def server(smollm2: Model) -> Iterator[str]:
         process.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """Closed with the package: Playwright keeps an event loop in this thread, in which asyncio.run would fail."""
     path = os.environ.get("CLEW_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=path, args=FLAGS)
