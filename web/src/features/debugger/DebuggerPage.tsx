@@ -44,7 +44,7 @@ export function DebuggerPage() {
   return (
     <div className="min-h-dvh">
       <TopBar model={status.data?.model} version={status.data?.version} onHelp={() => setHelping(true)} />
-      <main className="mx-auto grid max-w-[1680px] gap-3 p-3 lg:grid-cols-[23rem_minmax(0,1fr)]">
+      <main className="mx-auto grid max-w-[1680px] grid-cols-[minmax(0,1fr)] gap-3 p-3 lg:grid-cols-[23rem_minmax(0,1fr)]">
         {status.error && (
           <Notice error={status.error} className="lg:col-span-2">
             <span className="text-ink-2">Trying again…</span>

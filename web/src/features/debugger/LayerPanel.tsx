@@ -62,7 +62,8 @@ export function LayerPanel({
       : null;
   const cell = tip && lens.data && view.map === "lens" ? lens.data.top[tip.row]?.[tip.column] : undefined;
   const axis = 44;
-  const fallWidth = wide ? Math.min(300, Math.max(200, width * 0.3)) : width - axis - 24;
+  // Before the first full layout the box may be narrower than its own axis.
+  const fallWidth = wide ? Math.min(300, Math.max(200, width * 0.3)) : Math.max(120, width - axis - 24);
 
   return (
     <Panel

@@ -22,6 +22,13 @@ function canRetry(error: Error): boolean {
   return !(error instanceof Failure) || ["unreachable", "busy", "internal", "failed"].includes(error.code);
 }
 
+/** The part of the question that a failure is about: its note stands there. */
+function placeOf(error: Error): "prompt" | "tokens" | "direction" {
+  if (!(error instanceof Failure)) return "prompt";
+  if (error.code === "not_one_token" || error.code === "bad_direction") return "direction";
+  return error.code === "position_out_of_range" ? "tokens" : "prompt";
+}
+
 /** The prompt, the two sides of the direction, and where to look. */
 export function QuestionPanel({
   question,
@@ -89,6 +96,10 @@ export function QuestionPanel({
   const explain = (at: number | null = null) =>
     onAsk(spelled({ prompt: draft, at, ...(fromExample ? { targets: [], distractors: [] } : {}) }));
   const candidates = shown?.answer.candidates ?? [];
+  const place = error && placeOf(error);
+  const notice = error && (
+    <Notice error={error}>{canRetry(error) && <Button onClick={onRetry}>Retry</Button>}</Notice>
+  );
   const overLength = limits !== undefined && draft.length > limits.max_prompt_chars;
 
   return (
@@ -155,9 +166,7 @@ export function QuestionPanel({
             </Button>
           </div>
         </div>
-        {error && (
-          <Notice error={error}>{canRetry(error) && <Button onClick={onRetry}>Retry</Button>}</Notice>
-        )}
+        {place === "prompt" && notice}
         <div>
           <div className="mb-1 flex flex-wrap items-center justify-between gap-x-2 gap-y-1">
             <span className="text-xs text-ink-2">
@@ -192,6 +201,7 @@ export function QuestionPanel({
             />
           )}
         </div>
+        {place === "tokens" && notice}
         <div className="grid grid-cols-[minmax(0,1fr)_auto_minmax(0,1fr)] gap-1.5">
           <TokenField
             label="Target"
@@ -227,6 +237,7 @@ export function QuestionPanel({
             onChange={(distractors) => onAsk(spelled({ distractors }))}
           />
         </div>
+        {place === "direction" && notice}
       </div>
     </Panel>
   );
