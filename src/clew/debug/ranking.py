@@ -101,12 +101,13 @@ class _End:
     """The running k largest values of one end of one metric (the smallest, negated)."""
 
     best: Float[Tensor, " k"]
-
-    def bar(self, k: int) -> float:
-        return float(self.best[-1]) if len(self.best) == k else float("-inf")
+    bar: float = float("-inf")
+    """What a value must reach to be among them; kept as a number, since most blocks have nothing that does."""
 
     def add(self, values: Float[Tensor, " n"], k: int) -> None:
         self.best = torch.cat([self.best, values]).sort(descending=True).values[:k]
+        if len(self.best) == k:
+            self.bar = float(self.best[-1])
 
 
 @dataclass
@@ -122,20 +123,24 @@ class Ranking:
     def block(self, block: Block) -> None:
         """Keep the nodes of a block that may belong to the selection."""
         device = block.direct_ids.device
-        metrics = {"activation": block.activation, "write_norm": block.write_norm, "estimated": block.estimated}
+        metrics = [block.activation, block.write_norm, block.estimated]
+        ids = None
         if block.index is None:
-            kept = {name: values.reshape(-1, values.shape[-1]) for name, values in metrics.items()}
-            found = self._candidates(block.group, kept)
+            kept = [values.reshape(-1, values.shape[-1]) for values in metrics]
         else:
-            kept = {name: values[block.index].flatten(0, -2) for name, values in metrics.items()}
+            kept = [values[block.index].flatten(0, -2) for values in metrics]
             ids = torch.arange(block.activation.numel(), device=device).view(block.activation.shape)[block.index]
-            # Filters may leave nothing of a block, and an empty tensor has no largest.
-            found = ids.flatten()[self._candidates(block.group, kept)] if ids.numel() else ids.flatten()
-        at_position = block.direct_ids[self._direct_candidates(block.direct)]
+        if self.selection.threshold is not None:
+            found, at_position = self._above(kept[2]), self._above(block.direct)
+        else:
+            found, at_position = self._extremes(block.group, kept, block.direct)
+        if not (len(found) or len(at_position) or block.wanted):
+            return
+        if ids is not None:
+            found = ids.flatten()[found]
+        at_position = block.direct_ids[at_position]
         wanted = torch.tensor(list(block.wanted), dtype=torch.long, device=device)
         chosen = torch.cat([found, at_position, wanted]).unique()
-        if not len(chosen):
-            return
         direct = torch.zeros(len(chosen), device=device)
         if len(block.direct_ids):
             place = torch.searchsorted(block.direct_ids, chosen).clamp_max(len(block.direct_ids) - 1)
@@ -188,46 +193,44 @@ class Ranking:
         """Norms and attention weights are never negative: their small end is noise around zero."""
         return metric != "write_norm" and not (metric == "activation" and group in ("attn", "pair"))
 
-    def _candidates(self, group: str, metrics: dict[str, Float[Tensor, "r c"]]) -> Int[Tensor, " m"]:
-        estimated = metrics["estimated"]
-        if self.selection.threshold is not None:
-            return self._above(estimated)
-        activation = self._extremes(metrics["activation"], "activation", group, self._two_sided("activation", group))
-        norm = self._extremes(metrics["write_norm"], "write_norm", "", False)
-        return torch.cat([activation, norm, self._extremes(estimated, "estimated_effect", "", True)])
-
-    def _direct_candidates(self, direct: Float[Tensor, " m"]) -> Int[Tensor, " m"]:
-        if self.selection.threshold is not None:
-            return self._above(direct)
-        return self._extremes(direct[None], "direct_effect", "", True)
-
     def _above(self, values: Float[Tensor, "*n"]) -> Int[Tensor, " m"]:
         bar = self.selection.threshold
         assert bar is not None
         # A threshold of zero means every node that has an effect, not every node there is.
         return ((values.abs() >= bar) & (values != 0)).flatten().nonzero().flatten()
 
-    def _extremes(self, values: Float[Tensor, "r c"], metric: str, group: str, both: bool) -> Int[Tensor, " m"]:
-        if not self.selection.top or not values.numel():
-            return torch.empty(0, dtype=torch.long, device=values.device)
-        if not both:
-            return self._end(values, values.amax(-1), metric, group, 1)
-        low, high = torch.aminmax(values, dim=-1)
-        return torch.cat([self._end(values, high, metric, group, 1), self._end(values, low, metric, group, -1)])
+    def _extremes(
+        self, group: str, metrics: Sequence[Float[Tensor, "r c"]], direct: Float[Tensor, " m"]
+    ) -> tuple[Int[Tensor, " n"], Int[Tensor, " k"]]:
+        """Flat indices of what may be at an end of a metric: in the block, and in `direct`."""
+        activation, norm, estimated = metrics
+        sides = [(activation, "activation", group, 1), (norm, "write_norm", "", 1)]
+        if self._two_sided("activation", group):
+            sides.append((activation, "activation", group, -1))
+        sides += [(estimated, "estimated_effect", "", sign) for sign in (1, -1)]
+        sides += [(direct[None], "direct_effect", "", sign) for sign in (1, -1)]
+        # Filters may leave nothing of a block, and an empty tensor has no largest.
+        sides = [side for side in sides if side[0].numel()] if self.selection.top else []
+        nothing = torch.empty(0, dtype=torch.long, device=direct.device)
+        if not sides:
+            return nothing, nothing
+        # One look at the extremes of every metric: past the first layers most blocks have nothing that reaches a bar.
+        tops = torch.stack([values.max() if sign > 0 else -values.min() for values, *_, sign in sides]).tolist()
+        found, at_position = [nothing], [nothing]
+        for (values, metric, unit, sign), top in zip(sides, tops, strict=True):
+            end = self._ends.setdefault((metric, unit, sign), _End(values.new_empty(0)))
+            if top > end.bar:
+                (at_position if metric == "direct_effect" else found).append(self._end(values, end, sign))
+        return torch.cat(found), torch.cat(at_position)
 
-    def _end(
-        self, values: Float[Tensor, "r c"], extreme: Float[Tensor, " r"], metric: str, group: str, sign: int
-    ) -> Int[Tensor, " m"]:
+    def _end(self, values: Float[Tensor, "r c"], end: _End, sign: int) -> Int[Tensor, " m"]:
+        """Flat indices of the values that belong to one end so far; what only ties with the k-th does not."""
         k = self.selection.top
-        end = self._ends.setdefault((metric, group, sign), _End(values.new_empty(0)))
-        bar = end.bar(k)
-        best = (extreme * sign).topk(min(k, len(extreme)))
-        rows = best.indices[best.values >= bar]
-        if not len(rows):
-            return rows
+        best = (values.amax(-1) if sign > 0 else -values.amin(-1)).topk(min(k, len(values)))
+        rows = best.indices[best.values > end.bar]
         inside = values[rows].flatten() * sign
         top = inside.topk(min(k, len(inside)))
-        enough = top.values >= bar
+        enough = top.values > end.bar
         end.add(top.values[enough], k)
         flat, width = top.indices[enough], values.shape[1]
         return rows[flat // width] * width + flat % width
