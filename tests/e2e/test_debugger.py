@@ -281,6 +281,24 @@ def test_copy_as_python_gives_a_program_that_runs(page: Page) -> None:
     assert "attn.23.3@13" in done.stdout
 
 
+def test_copy_as_json_and_csv(page: Page) -> None:
+    opened(page)
+    answer = page.get_by_role("region", name="Answer")
+    answer.get_by_role("button", name="Copy JSON").click()
+    expect(answer.get_by_role("button", name="Copied")).to_be_visible()
+    document = json.loads(page.evaluate("navigator.clipboard.readText()"))
+    assert document["direction"]["targets"] == [{"id": 5099, "text": " Mary"}]
+    answer.get_by_role("button", name="Copy CSV").click()
+    expect(answer.get_by_role("button", name="Copied")).to_have_count(2)
+    assert len(page.evaluate("navigator.clipboard.readText()").splitlines()) == len(document["nodes"]) + 1
+
+
+def test_a_trailing_space_is_warned_of(page: Page) -> None:
+    opened(page)
+    page.get_by_label("Prompt").fill("The capital of France is ")
+    expect(page.get_by_text("The prompt ends with a space")).to_be_visible()
+
+
 def test_csv_and_json_hold_the_rows(page: Page) -> None:
     opened(page)
     nodes = page.get_by_role("region", name="Nodes")

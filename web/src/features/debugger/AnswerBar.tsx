@@ -5,7 +5,7 @@ import { Icon } from "../../components/Icon";
 import { TokenText } from "../../components/TokenText";
 import { seconds, signed } from "../../format/number";
 import type { View } from "../../url/view";
-import { download, toPython } from "./exports";
+import { download, toCsv, toPython } from "./exports";
 import type { Shown } from "./queries";
 
 /** Above this share of D (or of 1) the sum is off by more than float32 rounding: docs/arithmetic.md. */
@@ -45,6 +45,8 @@ export function AnswerBar({ shown, view, model }: { shown: Shown; view: View; mo
           <CopyButton text={() => toPython(model?.name ?? "smollm2", shown.question, view)}>
             Copy as Python
           </CopyButton>
+          <CopyButton text={() => JSON.stringify(shown.answer, null, 2)}>Copy JSON</CopyButton>
+          <CopyButton text={() => toCsv(shown.answer.nodes)}>Copy CSV</CopyButton>
           <CopyButton text={() => window.location.href}>Copy link</CopyButton>
           <Button
             icon="save"

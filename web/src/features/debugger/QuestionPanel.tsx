@@ -166,6 +166,11 @@ export function QuestionPanel({
             </Button>
           </div>
         </div>
+        {/ $/.test(draft) && (
+          <p className="text-xs text-ink-2">
+            The prompt ends with a space: the model’s next token would then be a word without its own.
+          </p>
+        )}
         {place === "prompt" && notice}
         <div>
           <div className="mb-1 flex flex-wrap items-center justify-between gap-x-2 gap-y-1">
