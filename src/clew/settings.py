@@ -18,6 +18,7 @@ HOST = "127.0.0.1"
 PORT = 7410
 
 TOP = 30  # rows per end of each metric in a node table
+VERIFIED = 100  # nodes verified unless told otherwise
 CANDIDATES = 10  # next-token candidates shown besides targets and distractors
 PUSHED = 10  # output or input tokens listed per node
 

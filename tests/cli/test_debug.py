@@ -159,3 +159,31 @@ def test_an_unknown_model_is_explained(clew: Run) -> None:
     result = clew("debug", PROMPT, "-m", "./nowhere")
     assert result.exit_code == 2
     assert "There is no model './nowhere'." in result.stderr
+
+
+def test_verified_effects_are_in_the_document(clew: Run, tiny: str) -> None:
+    result = clew("debug", PROMPT, "-t", " Mary", "-d", " John", "-m", tiny, "--verify", "7", "--json")
+    assert result.exit_code == 0, result.stderr
+    answer = json.loads(result.stdout)
+    found = {node["id"]: node["verified_effect"] for node in answer["nodes"] if node["verified_effect"] is not None}
+    run = library.load(tiny).debug(PROMPT, " Mary", " John")
+    assert found == pytest.approx({row.id: row.verified_effect for row in run.verify(top=7)}, abs=1e-5)
+    assert len(found) == 7
+    assert answer["timing"]["verify_s"] > 0
+
+
+def test_verified_nodes_are_listed_by_what_was_measured(clew: Run, tiny: str) -> None:
+    result = clew("debug", PROMPT, "-t", " Mary", "-d", " John", "-m", tiny, "--verify", "5", "--csv")
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    sizes = [abs(float(row["verified_effect"])) for row in rows]
+    assert len(sizes) == 5
+    assert sizes == sorted(sizes, reverse=True)
+    shown = clew("debug", PROMPT, "-t", " Mary", "-d", " John", "-m", tiny, "--verify", "5").stdout
+    assert "verified" in shown
+    assert all(row["id"] in shown for row in rows)
+    assert "--verify 100" in clew("debug", PROMPT, "-m", tiny).stdout
+
+
+def test_nothing_to_verify_is_wrong_usage(clew: Run, tiny: str) -> None:
+    assert clew("debug", PROMPT, "-m", tiny, "--verify", "0").exit_code == 2
+    assert clew("debug", PROMPT, "-m", tiny, "--verify", "99999999").exit_code == 2

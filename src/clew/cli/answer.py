@@ -126,10 +126,14 @@ def _nodes(nodes: Sequence[NodeEffect], tokens: Sequence[Token], width: int) -> 
     if width >= _ROOM_FOR_ESTIMATES:
         table.add_column("estimated", justify="right", no_wrap=True)
     table.add_column("direct", justify="right", no_wrap=True)
+    measured = any(node.verified_effect is not None for node in nodes)
+    if measured:
+        table.add_column("verified", justify="right", no_wrap=True)
     if width >= _ROOM_FOR_BARS:
         table.add_column("")
-    largest = max(abs(node.direct_effect) for node in nodes)
-    for node in nodes:
+    shown = [(node.verified_effect or 0.0) if measured else node.direct_effect for node in nodes]
+    largest = max(abs(effect) for effect in shown)
+    for node, effect in zip(nodes, shown, strict=True):
         cells: list[str | Text] = [node.id]
         if width >= _ROOM_FOR_TOKENS:
             cells.append(_place(node, tokens))
@@ -137,10 +141,12 @@ def _nodes(nodes: Sequence[NodeEffect], tokens: Sequence[Token], width: int) -> 
             cells += [signed(node.activation), signed(node.write_norm).lstrip("+")]
         if width >= _ROOM_FOR_ESTIMATES:
             cells.append(Text(signed(node.estimated_effect), tint(node.estimated_effect)))
-        cells.append(Text(signed(node.direct_effect), f"bold {tint(node.direct_effect)}"))
+        strong = "" if measured else "bold "
+        cells.append(Text(signed(node.direct_effect), strong + tint(node.direct_effect)))
+        if measured:
+            cells.append(Text(signed(node.verified_effect), f"bold {tint(node.verified_effect)}"))
         if width >= _ROOM_FOR_BARS:
-            share = abs(node.direct_effect) / largest if largest else 0.0
-            cells.append(Text(_bar(share, 16), tint(node.direct_effect)))
+            cells.append(Text(_bar(abs(effect) / largest if largest else 0.0, 16), tint(effect)))
         table.add_row(*cells)
     return table
 
@@ -163,6 +169,8 @@ def _next(nodes: Sequence[NodeEffect], shown: int, run: Run) -> Text:
     layer = next((node.layer for node in nodes if node.kind == "attn"), None)
     if layer is not None:
         hints.append(f"A closer look: --kind attn --layer {layer}.")
+    if not run.verified():
+        hints.append("What ablating them would really cost: --verify 100.")
     if not run.direction.distractors:
         hints.append('Against one other token: --distractor " …".')
     return Text("\n".join([*hints, "In a browser: clew serve."]))

@@ -21,11 +21,13 @@ from .terminal import (
     RevisionOption,
     console,
     load,
+    notes,
     print_json,
     read_text,
 )
 
 if TYPE_CHECKING:
+    from ..debug import Run
     from ..debug.records import NodeEffect, Records
 
 ROWS = 20  # of the node table that fit a screen
@@ -52,6 +54,9 @@ def debug(
     layer: Annotated[list[int] | None, typer.Option(help="Only nodes of this layer.")] = None,
     position: Annotated[list[int] | None, typer.Option(help="Only nodes that write at this token.")] = None,
     source: Annotated[list[int] | None, typer.Option(help="Only heads' parts that read this token.")] = None,
+    verify: Annotated[
+        int | None, typer.Option(min=1, help="Measure what ablating each of the N most promising nodes costs.")
+    ] = None,
     rows: Annotated[int, typer.Option(min=0, help="Rows of the table to print; 0 prints all.")] = ROWS,
     model: ModelOption = DEFAULT_MODEL,
     revision: RevisionOption = None,
@@ -80,14 +85,27 @@ def debug(
         "sources": source,
     }
     run = subject.debug(prompt, target, distractor, at, bos, **filters)
+    verified = None if verify is None else _verify(run, verify)
     if as_json:
         print_json(run.to_dict())
-    elif as_csv:
-        _print_csv(run.nodes(**filters))
+        return
+    nodes = run.nodes(**filters) if verified is None else verified
+    if as_csv:
+        _print_csv(nodes)
     else:
         from .answer import show
 
-        show(console(), subject.info(), run, run.nodes(**filters), rows)
+        show(console(), subject.info(), run, nodes, rows)
+
+
+def _verify(run: Run, top: int) -> Records[NodeEffect]:
+    """The verified nodes, largest effect first, with a count on stderr while they are measured."""
+    with notes().status("Verifying…") as status:
+        done = 0
+        for batch in run.verifying(top):
+            done += len(batch)
+            status.update(f"Verifying… {done:,} nodes of {top:,}")
+    return run.verified()
 
 
 def _print_csv(nodes: Records[NodeEffect]) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor
 
-from ..errors import BadNode
+from ..errors import BadNode, UsageError
 from ..models.subject import SubjectModel
 from ..models.tape import Stop
 from ..nodes import Node, parse
-from ..settings import CANDIDATES, TOP
+from ..settings import CANDIDATES, MAX_NODES, TOP, VERIFIED
 from .answer import Answer, answer
 from .detail import detail
 from .direction import Reading
@@ -34,6 +36,7 @@ from .records import (
     TokenEffect,
     VocabToken,
 )
+from .verify import KINDS, Ablation, measure
 
 
 class Run:
@@ -58,6 +61,8 @@ class Run:
         self._reading = reading
         self._selection = selection
         self._answer = answer(subject, ids, position, reading, selection, stop)
+        self._verified: dict[str, NodeEffect] = {}
+        self._verify_s: float | None = None
         self.direction = Direction(
             position,
             [self._vocab(i) for i in reading.targets],
@@ -80,8 +85,8 @@ class Run:
 
     @property
     def timing(self) -> Timing:
-        """Seconds spent on loading the model, on the first pass and on its table."""
-        return Timing(self._subject.load_s, self._answer.pass_s, self._answer.table_s, None)
+        """Seconds spent on loading the model, on the first pass, on its table and on verifying."""
+        return Timing(self._subject.load_s, self._answer.pass_s, self._answer.table_s, self._verify_s)
 
     def candidates(self, k: int = CANDIDATES) -> Records[Candidate]:
         """The k likeliest next tokens, then any target or distractor not among them; logits after any soft-cap."""
@@ -117,7 +122,64 @@ class Run:
         nodes whose kind, layer, position or source is listed. Raises UsageError, TooManyNodes or Cancelled.
         """
         selection = Selection.of(top, threshold, kinds, layers, positions, sources)
-        return self._pass(selection, stop).nodes
+        return self._with_verified(self._pass(selection, stop).nodes)
+
+    def verify(
+        self,
+        top: int | None = None,
+        nodes: Sequence[str | Node] | None = None,
+        ablation: Ablation = "zero",
+        renormalise: bool = False,
+        other: Run | None = None,
+        stop: Stop | None = None,
+    ) -> Records[NodeEffect]:
+        """Verified effects, D(as is) − D(node ablated), of `nodes` or of the `top` most promising ones (default 100).
+
+        Most promising are the nodes with the largest direct or estimated effect of either sign. `ablation` sets what a
+        node holds to `zero`, to its `mean` over the prompt's other positions, or to what it is at the same position of
+        the prompt of `other` (`resample`). A pair's attention weight is zeroed, with `renormalise` so that the rest of
+        its row sums to 1 again. Largest |verified effect| first. Zero ablations are remembered: `nodes` and `to_dict`
+        show them from then on. Raises BadNode, UsageError or Cancelled.
+        """
+        batches = self.verifying(top, nodes, ablation, renormalise, other, stop)
+        return _by_verified(row for batch in batches for row in batch)
+
+    def verified(self) -> Records[NodeEffect]:
+        """Every node whose zero ablation has been measured, largest |verified effect| first."""
+        return _by_verified(self._verified.values())
+
+    def verifying(
+        self,
+        top: int | None = None,
+        nodes: Sequence[str | Node] | None = None,
+        ablation: Ablation = "zero",
+        renormalise: bool = False,
+        other: Run | None = None,
+        stop: Stop | None = None,
+    ) -> Iterator[Records[NodeEffect]]:
+        """`verify`, batch by batch as they are measured: most promising first, or in the order of `nodes`."""
+        if top is not None and nodes is not None:
+            raise UsageError("Both `top` and `nodes` say what to verify.", "Give one of them.")
+        rows = self._promising(VERIFIED if top is None else top, stop) if nodes is None else self._rows(nodes, stop)
+        table = {parse(row.id): row for row in rows}
+        remembered = ablation == "zero" and not renormalise
+        start = time.perf_counter()
+        for found in measure(
+            self._subject,
+            self._ids,
+            self._position,
+            self._reading,
+            list(table),
+            ablation,
+            renormalise,
+            None if other is None else other._ids,
+            stop,
+        ):
+            batch = Records(replace(table[node], verified_effect=effect) for node, effect in found.items())
+            if remembered:
+                self._verified.update((row.id, row) for row in batch)
+            self._verify_s = time.perf_counter() - start
+            yield batch
 
     def by_token(self) -> Records[TokenEffect]:
         """Estimated effects summed at each token."""
@@ -138,16 +200,15 @@ class Run:
     def node(self, node: str | Node, stop: Stop | None = None) -> NodeDetail:
         """One node in detail. Raises BadNode for ids that this model or prompt does not have."""
         wanted = self._checked(parse(node) if isinstance(node, str) else node)
-        found = [row for row in self._answer.nodes if row.id == str(wanted)]
-        if not found:
-            only = Selection(top=0, kinds=(wanted.kind,), wanted=frozenset([wanted]))
-            rows = self._pass(only, stop).nodes
-            found = [row for row in rows if row.id == str(wanted)]
-        return detail(self._subject, self._ids, wanted, found[0], self._answer.final_scale, self._position)
+        row = self._rows([wanted], stop)[0]
+        return detail(self._subject, self._ids, wanted, row, self._answer.final_scale, self._position)
 
     def to_dict(self, candidates: int = CANDIDATES) -> dict[str, Any]:
-        """The document of `clew debug --json`, with the nodes of the first pass."""
+        """The document of `clew debug --json`: the nodes of the first pass, and any other that was verified."""
         anatomy = self._subject.anatomy
+        nodes = self._with_verified(self._answer.nodes)
+        listed = {row.id for row in nodes}
+        nodes += [row for name, row in self._verified.items() if name not in listed]
         return {
             "model": {
                 "name": self._subject.name,
@@ -161,7 +222,7 @@ class Run:
             "direction": self.direction.to_dict(),
             "candidates": self.candidates(candidates).to_dict(),
             "accounting": self.accounting().to_dict(),
-            "nodes": self._answer.nodes.to_dict(),
+            "nodes": nodes.to_dict(),
             "timing": self.timing.to_dict(),
         }
 
@@ -169,6 +230,27 @@ class Run:
         if selection == self._selection:
             return self._answer
         return answer(self._subject, self._ids, self._position, self._reading, selection, stop)
+
+    def _with_verified(self, rows: Sequence[NodeEffect]) -> Records[NodeEffect]:
+        """The rows, with the verified effects measured so far."""
+        return Records(self._verified.get(row.id, row) for row in rows)
+
+    def _promising(self, top: int, stop: Stop | None) -> list[NodeEffect]:
+        """The `top` nodes that can be ablated and have the largest direct or estimated effect."""
+        if not 1 <= top <= MAX_NODES:
+            raise UsageError(f"{top:,} is not a number of nodes to verify.", f"Take 1 to {MAX_NODES:,}.")
+        table = self._pass(Selection.of(top, None, KINDS, None, None, None), stop).nodes
+        return sorted(table, key=lambda row: -max(abs(row.direct_effect), abs(row.estimated_effect)))[:top]
+
+    def _rows(self, nodes: Sequence[str | Node], stop: Stop | None) -> list[NodeEffect]:
+        """The rows of these nodes, duplicates dropped. Raises BadNode for what this model or prompt does not have."""
+        wanted = dict.fromkeys(self._checked(parse(node) if isinstance(node, str) else node) for node in nodes)
+        found = {row.id: row for row in self._with_verified(self._answer.nodes)}
+        missing = frozenset(node for node in wanted if str(node) not in found)
+        if missing:
+            only = Selection(top=0, kinds=tuple({node.kind for node in missing}), wanted=missing)
+            found.update((row.id, row) for row in self._pass(only, stop).nodes)
+        return [found[str(node)] for node in wanted]
 
     def _vocab(self, token: int) -> VocabToken:
         return VocabToken(token, self._subject.text(token))
@@ -209,3 +291,7 @@ class Run:
             return (anatomy.final_norm.bias if node.part == "final_norm" else anatomy.unembed.bias) is not None
         layer = anatomy.layers[node.layer]
         return (layer.attn_out if node.part == "attn" else layer.mlp_out).bias is not None
+
+
+def _by_verified(rows: Iterable[NodeEffect]) -> Records[NodeEffect]:
+    return Records(sorted(rows, key=lambda row: -abs(row.verified_effect or 0.0)))

@@ -80,8 +80,8 @@ class Projection:
 class Layer:
     """One transformer layer: its modules, and the geometry of its writes.
 
-    `block` is the whole layer, `attn` its attention module. Post-norms are folded into the geometry: a write is
-    `post_gain ⊙ (z W_O)` times the post-norm's held scale at its position.
+    `block` is the whole layer, `attn` and `mlp` its two blocks; with `parallel` both read the same stream. Post-norms
+    are folded into the geometry: a write is `post_gain ⊙ (z W_O)` times the post-norm's held scale at its position.
     """
 
     index: int
@@ -95,6 +95,7 @@ class Layer:
     attn_out_module: nn.Module
     attn_post_norm: Norm | None
     attn_post_module: nn.Module | None
+    mlp: nn.Module
     mlp_norm: Norm | None
     gate: Projection | None
     up: Projection
@@ -104,6 +105,9 @@ class Layer:
     mlp_out_module: nn.Module
     mlp_post_norm: Norm | None
     mlp_post_module: nn.Module | None
+    attn_norm_module: nn.Module | None
+    mlp_norm_module: nn.Module | None
+    parallel: bool
 
     @property
     def n_neurons(self) -> int:
@@ -215,7 +219,11 @@ def anatomy_of(model: PreTrainedModel, family: Family) -> Anatomy:
             attn_out_module=attn_out,
             attn_post_norm=norm(block, family.attn_post_norm),
             attn_post_module=None if family.attn_post_norm is None else find(block, family.attn_post_norm),
+            mlp=find(block, family.mlp),
             mlp_norm=norm(block, family.mlp_norm),
+            attn_norm_module=None if family.attn_norm is None else find(block, family.attn_norm),
+            mlp_norm_module=None if family.mlp_norm is None else find(block, family.mlp_norm),
+            parallel=bool(getattr(block, "use_parallel_residual", False)),
             gate=gate,
             up=Projection(find(block, family.up)),
             fused_gate=family.gate is not None and family.gate == family.up,

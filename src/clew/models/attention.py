@@ -36,6 +36,21 @@ class AttentionWatcher(Protocol):
     ) -> None: ...
 
 
+class AttentionPlayer(Protocol):
+    """Computes attention itself, for rows of several prompts at once."""
+
+    def attend(
+        self,
+        layer: int,
+        query: Float[Tensor, "1 h r dh"],
+        key: Float[Tensor, "1 kv r dh"],
+        value: Float[Tensor, "1 kv r dh"],
+        scaling: float,
+        softcap: float | None,
+    ) -> Float[Tensor, "1 r h dh"]: ...
+
+
+_player: ContextVar[AttentionPlayer | None] = ContextVar("attention player", default=None)
 _watcher: ContextVar[AttentionWatcher | None] = ContextVar("attention watcher", default=None)
 
 
@@ -47,6 +62,16 @@ def watching(watcher: AttentionWatcher) -> Iterator[None]:
         yield
     finally:
         _watcher.reset(token)
+
+
+@contextmanager
+def playing(player: AttentionPlayer) -> Iterator[None]:
+    """Let `player` compute every attention inside the block."""
+    token = _player.set(player)
+    try:
+        yield
+    finally:
+        _player.reset(token)
 
 
 def attention(
@@ -64,6 +89,10 @@ def attention(
     n_groups = key.shape[1]
     grouped = query.reshape(batch, n_groups, n_heads // n_groups * length, width)
     factor = width**-0.5 if scaling is None else scaling
+    player = _player.get()
+    if player is not None:
+        assert isinstance(module.layer_idx, int)
+        return player.attend(module.layer_idx, query, key, value, factor, softcap), query
     scores = ((grouped * factor) @ key.transpose(2, 3)).view(batch, n_heads, length, -1)
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap

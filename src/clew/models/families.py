@@ -34,6 +34,7 @@ class Family:
     attn_out: str = "self_attn.o_proj"
     attn_post_norm: str | None = None
     mlp_norm: str | None = "post_attention_layernorm"
+    mlp: str = "mlp"
     gate: str | None = "mlp.gate_proj"
     up: str = "mlp.up_proj"
     act: str = "mlp.act_fn"
