@@ -19,10 +19,14 @@ PORT = 7410
 
 TOP = 30  # rows per end of each metric in a node table
 VERIFIED = 100  # nodes verified unless told otherwise
+GENERATED = 24  # tokens a continuation adds
 CANDIDATES = 10  # next-token candidates shown besides targets and distractors
 PUSHED = 10  # output or input tokens listed per node
 
 MAX_NODES = 20_000  # rows a threshold may let through
+MAX_EDITS = 256  # in one stack
+MAX_STEPS = 32  # of one trace
+MAX_GENERATED = 512
 MAX_PROMPT_CHARS = 200_000
 MAX_TOKEN_CHARS = 200  # one target or distractor field
 MAX_TOKENS_PER_SIDE = 64  # targets, or distractors

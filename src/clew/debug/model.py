@@ -62,6 +62,7 @@ class Model:
             dtype=str(subject.hf.dtype).removeprefix("torch."),
             bos=None if subject.bos_id is None else subject.text(subject.bos_id),
             softcap=anatomy.softcap,
+            gated=anatomy.layers[0].gate is not None,
         )
 
     def tokens(self, text: str, bos: bool = False) -> Records[Token]:

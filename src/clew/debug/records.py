@@ -61,7 +61,7 @@ def _cell(value: object) -> str:
 
 @dataclass(frozen=True)
 class ModelInfo(Record):
-    """The subject model in numbers; `n_heads` and `n_neurons` are per layer."""
+    """The subject model in numbers; `n_heads` and `n_neurons` are per layer; `gated` MLPs have a gate."""
 
     name: str
     family: str
@@ -75,6 +75,7 @@ class ModelInfo(Record):
     dtype: str
     bos: str | None
     softcap: float | None
+    gated: bool
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 KEPT = 8
 
-_Key = tuple[str, tuple[str, ...], tuple[str, ...], int | None, bool]
+_Key = tuple[object, ...]
 
 
 class Answers:
@@ -31,13 +31,7 @@ class Answers:
 
     def debug(self, question: TableQuestion, stop: Stop) -> bytes:
         """The document of `clew debug --json` with the sums the page draws, as JSON."""
-        run = self._run(question, filters(question), stop)
-        document = run.to_dict()
-        document["nodes"] = run.nodes(**filters(question), stop=stop).to_dict()
-        document["by_token"] = run.by_token().to_dict()
-        document["by_layer"] = run.by_layer().to_dict()
-        document["by_layer_position"] = run.by_layer_position().to_dict()
-        return encode(document)
+        return encode(self._document(self._run(question, filters(question), stop), question, stop))
 
     def nodes(self, question: TableQuestion, stop: Stop) -> bytes:
         """The node table under other filters, as JSON."""
@@ -52,20 +46,94 @@ class Answers:
         """The logit lens, as JSON."""
         return encode(self._run(question, {}, stop).lens(stop=stop).to_dict())
 
+    def compare(self, question: CompareQuestion, stop: Stop) -> bytes:
+        """The question as it is against itself with edits, or against its second prompt, as JSON."""
+        table = filters(question)
+        left, right, alignment = self._sides(question, table, stop)
+        comparison = left.compare(right, alignment, **table, stop=stop)
+        sides = {"left": self._document(left, question, stop), "right": self._document(right, question, stop)}
+        return encode({**sides, "comparison": comparison.to_dict()})
+
+    def align(self, question: AlignQuestion) -> bytes:
+        """Two prompts token by token, as JSON."""
+        left = self._model.tokens(question.prompt, question.bos)
+        right = self._model.tokens(question.second, question.bos)
+        pairs = align([token.id for token in left], [token.id for token in right])
+        return encode({"left": left.to_dict(), "right": right.to_dict(), "alignment": pairs})
+
+    def pattern(self, question: PatternQuestion, stop: Stop) -> bytes:
+        """A head's attention, as JSON."""
+        return encode(self._run(question, {}, stop).pattern(question.head, stop=stop).to_dict())
+
+    def verify(self, question: VerifyQuestion, stop: Stop) -> Iterator[bytes]:
+        """The events of a verification."""
+        run = self._run(question, {}, stop)
+        other = self._second(question, stop) if question.ablation == "resample" else None
+        top = None if question.nodes is not None else question.top
+        measured: list[NodeEffect] = []
+        start = time.perf_counter()
+        for batch in run.verifying(top, question.nodes, question.ablation, question.renormalise, other, stop):
+            if not measured:
+                yield event("start", encode({"total": batch.total}))
+            measured += batch
+            progress = {"done": len(measured), "total": batch.total}
+            yield event("rows", encode({**progress, "nodes": batch.to_dict()}))
+        seconds = time.perf_counter() - start
+        yield event("done", encode({"seconds": seconds, "agreement": agreement(measured).to_dict()}))
+
+    def sweep(self, question: SweepQuestion, stop: Stop) -> Iterator[bytes]:
+        """The events of a sweep."""
+        run = self._run(question, {}, stop)
+        second = self._second(question, stop)
+        done, start = 0, time.perf_counter()
+        for batch in run.sweeping(second, question.kinds, question.alignment, stop):
+            if not done:
+                yield event("start", encode({
+                    "total": batch.total, "first": run.value, "second": second.value, "alignment": batch.alignment,
+                }))  # fmt: skip
+            done += len(batch)
+            yield event("cells", encode({"done": done, "total": batch.total, "cells": batch.to_dict()}))
+        yield event("done", encode({"seconds": time.perf_counter() - start}))
+
+    def generate(self, question: GenerateQuestion, stop: Stop) -> Iterator[bytes]:
+        """The events of a continuation."""
+        run = self._run(question, {}, stop)
+        text = ""
+        for token in run.generating(question.n, question.temperature, question.seed, stop):
+            text += token.text
+            yield event("token", encode(token.to_dict()))
+        yield event("done", encode({"text": text}))
+
+    def _document(self, run: Run, question: TableQuestion, stop: Stop) -> dict[str, Any]:
+        """The document of `clew debug --json` with the sums the page draws."""
+        document = run.to_dict()
+        document["nodes"] = run.nodes(**filters(question), stop=stop).to_dict()
+        document["by_token"] = run.by_token().to_dict()
+        document["by_layer"] = run.by_layer().to_dict()
+        document["by_layer_position"] = run.by_layer_position().to_dict()
+        document["edits"] = run.edits
+        document["trace"] = run.steps.to_dict()
+        return document
+
     def _run(self, question: Question, first_table: dict[str, Any], stop: Stop) -> Run:
         """The kept run of this question, or a new one whose first pass makes `first_table`."""
-        targets, distractors = tuple(question.targets), tuple(question.distractors)
-        key = (question.prompt, targets, distractors, question.position, question.bos)
-        run = self._runs.get(key)
-        if run is None:
-            run = self._model.debug(
-                question.prompt, targets, distractors, question.position, question.bos, **first_table, stop=stop
-            )
-            self._runs[key] = run
-            if len(self._runs) > self._kept:
-                self._runs.popitem(last=False)
-        self._runs.move_to_end(key)
-        return run
+        run = self._plain(question, first_table, stop)
+        key: _Key = (*_asked(question), *question.edits)
+        if question.edits:
+            if question.second is not None:
+                key = (*key, question.second.prompt, question.second.position, str(question.alignment))
+
+            def edited() -> Run:
+                second = None if question.second is None else self._second(question, stop)
+                return run.edit(*question.edits, second=second, alignment=question.alignment)
+
+            plain = run
+            run = self._keep(key, edited)
+        return self._traced(run, key, question.trace, stop)
+
+    def _sides(
+        self, question: CompareQuestion, table: dict[str, Any], stop: Stop
+    ) -> tuple[Run, Run, list[int | None] | None]: ...
 
 
 def filters(question: Filters) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from .. import settings
 from . import errors
 from .answers import Answers
+from .events import describe
 from .jobs import Jobs
 from .routes import debugger, status
 from .schemas import ErrorReply
@@ -58,9 +59,16 @@ def create_app(model: Model, token: str | None = None, max_queue: int = settings
     return app
 
 
+class Api(FastAPI):
+    """FastAPI, with its streams described as what they are."""
+
+    def openapi(self) -> dict[str, Any]:
+        return describe(super().openapi()) if self.openapi_schema is None else self.openapi_schema
+
+
 def routed(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None) -> FastAPI:
     """The application's routes and their description, without a model to answer them."""
-    app = FastAPI(
+    app = Api(
         title="Clew",
         # Of the API, not of Clew: a release alone does not change openapi.json.
         version="1",

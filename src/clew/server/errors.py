@@ -52,11 +52,15 @@ class Internal(ClewError):
     code = "internal"
 
 
+def body(error: ClewError) -> dict[str, Any]:
+    """The one shape."""
+    return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
+
+
 def reply(error: ClewError, headers: Mapping[str, str] | None = None) -> Response:
     """The response that carries an error. Characters JSON or UTF-8 cannot hold arrive escaped."""
-    body = {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
     extra = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, Busy) else {}
-    return Response(json.dumps(body), error.status, {**extra, **(headers or {})}, media_type="application/json")
+    return Response(json.dumps(body(error)), error.status, {**extra, **(headers or {})}, media_type="application/json")
 
 
 def install(app: FastAPI) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event, Lock
 from typing import TypeVar
@@ -44,18 +44,67 @@ class Jobs:
 
     async def run(self, request: Request, work: Callable[[Stop], T]) -> T:
         """`work(stop)`, run when its turn comes. Raises Busy when the queue is full, Cancelled when the client left."""
-        stop, future = self._submit(work)
+        stop = Event()
         gone = asyncio.create_task(_left(request.receive))
-        done = asyncio.wrap_future(future)
+        try:
+            return await self._turn(gone, stop, work)
+        finally:
+            gone.cancel()
+            stop.set()
+
+    async def stream(self, request: Request, work: Callable[[Stop], Iterator[T]]) -> AsyncGenerator[T]:
+        """What `work(stop)` yields, each item a turn of its own, so that others are answered in between.
+
+        The first item is made before this returns, and what is raised until then is raised here.
+        """
+        items = self._items(request, work)
+        first = await anext(items)
+
+        async def all_items() -> AsyncGenerator[T]:
+            try:
+                yield first
+                async for item in items:
+                    yield item
+            finally:
+                await items.aclose()
+
+        return all_items()
+
+    async def _items(self, request: Request, work: Callable[[Stop], Iterator[T]]) -> AsyncGenerator[T]:
+        stop = Event()
+        gone = asyncio.create_task(_left(request.receive))
+        items: Iterator[T] | None = None
+
+        def step(stop: Stop) -> T | None:
+            nonlocal items
+            if items is None:
+                items = work(stop)
+            return next(items, None)
+
+        try:
+            while True:
+                # Once begun, it does not lose its place to a queue that has filled up since.
+                item = await self._turn(gone, stop, step, begun=items is not None)
+                if item is None:
+                    return
+                yield item
+        finally:
+            gone.cancel()
+            stop.set()
+
+    async def _turn(
+        self, gone: asyncio.Task[None], stop: Event, work: Callable[[Stop], T], begun: bool = False
+    ) -> T:
+        done = asyncio.wrap_future(self._submit(work, stop, begun))
         try:
             await asyncio.wait({gone, done}, return_when=asyncio.FIRST_COMPLETED)
             if not done.done():
                 raise Cancelled("The client left before its answer was ready.")
             return done.result()
         finally:
-            gone.cancel()
-            stop.set()
-            done.cancel()
+            if not done.done():
+                stop.set()
+                done.cancel()
 
     def stop(self) -> None:
         """Give up the running job and all waiting ones, and take no more."""
@@ -69,19 +118,18 @@ class Jobs:
         self.stop()
         self._worker.shutdown(cancel_futures=True)
 
-    def _submit(self, work: Callable[[Stop], T]) -> tuple[Event, Future[T]]:
-        stop = Event()
+    def _submit(self, work: Callable[[Stop], T], stop: Event, begun: bool) -> Future[T]:
         with self._lock:
             if self._closed:
                 raise Cancelled("The server is stopping.")
-            if len(self._stops) > self._limit:
+            if len(self._stops) > self._limit and not begun:
                 raise Busy(
                     f"One question is being answered and {self._limit} are waiting.", "Ask again in a few seconds."
                 )
             self._stops.add(stop)
         future = self._worker.submit(self._work, work, stop)
         future.add_done_callback(lambda _: self._forget(stop))
-        return stop, future
+        return future
 
     def _work(self, work: Callable[[Stop], T], stop: Event) -> T:
         self._running = True

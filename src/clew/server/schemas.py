@@ -48,6 +48,13 @@ class PromptText(Request):
     bos: bool = Field(default=False, description="Put the model's start token first.")
 
 
+class SecondPrompt(Request):
+    """A second prompt, and after which token its own D is read."""
+
+    prompt: str
+    position: int | None = Field(default=None, description="null: the counterpart of the first one's, or the last.")
+
+
 class Question(Request):
     """What to explain: why the targets rather than the distractors after `position`."""
 
@@ -56,6 +63,25 @@ class Question(Request):
     distractors: list[str] = Field(default=[], description="Each exactly one token; none means the mean logit.")
     position: int | None = Field(default=None, description="Predict after this token; null means the last.")
     bos: bool = Field(default=False, description="Put the model's start token first.")
+    edits: list[str] = Field(
+        default=[],
+        max_length=settings.MAX_EDITS,
+        description="What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as "
+        "zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, "
+        "steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).",
+    )
+    second: SecondPrompt | None = Field(default=None, description="The prompt that `patch` and `resample` read.")
+    alignment: list[Index | None] | None = Field(
+        default=None,
+        max_length=settings.MAX_PROMPT_CHARS,
+        description="For each token of the prompt its counterpart in the second one; null: aligned by their tokens.",
+    )
+    trace: list[str] = Field(
+        default=[],
+        max_length=settings.MAX_STEPS,
+        description="What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q "
+        "or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.",
+    )
 
 
 class Filters(Request):
@@ -84,6 +110,49 @@ class NodeQuestion(Question):
     node: str = Field(description="A node id, such as attn.23.3@13 or neuron.4.100@7.")
 
 
+class CompareQuestion(TableQuestion):
+    """A question asked twice: as it is, and with its edits or on its second prompt."""
+
+    against: Literal["edited", "second"]
+
+
+class AlignQuestion(Request):
+    """Two prompts to align token by token."""
+
+    prompt: str
+    second: str
+    bos: bool = False
+
+
+class VerifyQuestion(Question):
+    """A question, and which nodes to ablate: the `top` most promising ones, or `nodes`."""
+
+    top: int | None = Field(default=None, ge=1, le=settings.MAX_NODES, description=f"null: {settings.VERIFIED}.")
+    nodes: list[str] | None = Field(default=None, min_length=1, max_length=settings.MAX_NODES)
+    ablation: Literal["zero", "mean", "resample"] = "zero"
+    renormalise: bool = Field(default=False, description="Scale the rest of a cut pair's row to sum to 1 again.")
+
+
+class SweepQuestion(Question):
+    """A question with a second prompt: patch every place of these kinds from it, one at a time."""
+
+    kinds: list[Literal["attn", "resid", "mlp"]] = Field(default=["attn", "resid", "mlp"], min_length=1, max_length=3)
+
+
+class GenerateQuestion(Question):
+    """A question whose prompt is continued, under its edits."""
+
+    n: int = Field(default=settings.GENERATED, ge=1, le=settings.MAX_GENERATED, description="Tokens to add.")
+    temperature: float = Field(default=0.0, ge=0, le=100, allow_inf_nan=False, description="0: always the likeliest.")
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+
+
+class PatternQuestion(Question):
+    """A question, and the head whose attention to show."""
+
+    head: str = Field(description="A head, such as attn.23.3.")
+
+
 # Replies
 
 
@@ -102,6 +171,7 @@ class ModelInfo(Reply):
     dtype: str
     bos: str | None
     softcap: float | None
+    gated: bool
 
 
 class ModelSummary(Reply):
@@ -174,7 +244,12 @@ class Candidate(Reply):
 
 
 class AccountingTerms(Reply):
-    """Direct effects summed by kind, in logits of D."""
+    """Direct effects summed by kind, in logits of D, or in units of what is traced.
+
+    `edit` is there under edits: what they add to the stream outside of any node. `constant` and `remainder` are there
+    in a trace: what the traced node adds itself (biases of its projections and norm), and what its non-linearity
+    leaves over.
+    """
 
     embed: float
     attn: float
@@ -182,6 +257,9 @@ class AccountingTerms(Reply):
     latent: float
     error: float
     bias: float
+    edit: float | None = None
+    constant: float | None = None
+    remainder: float | None = None
 
 
 class Accounting(Reply):
@@ -228,9 +306,12 @@ class TokenEffect(Reply):
 
 
 class LayerEffect(Reply):
-    """One step of the waterfall; all biases, those of the final norm and unembedding too, are the last step."""
+    """One step of the waterfall; all biases, those of the final norm and unembedding too, are one step after the layers.
 
-    step: Literal["embed", "attn", "mlp", "bias"]
+    `edit`, `constant` and `remainder` are those of the accounting, where it has them.
+    """
+
+    step: Literal["embed", "attn", "mlp", "bias", "edit", "constant", "remainder"]
     layer: int | None
     direct_effect: float
     estimated_effect: float
@@ -301,8 +382,19 @@ class Timing(Reply):
     verify_s: float | None
 
 
+class TraceStep(Reply):
+    """One step of a trace: a node, through which of its inputs, and the value S that is explained."""
+
+    node: str
+    through: Literal["q", "k", "v", "gate", "up", "both", "in"]
+    value: float
+
+
 class Answer(Reply):
-    """The document of `clew debug --json`, with the sums the page draws."""
+    """The document of `clew debug --json`, with the sums the page draws.
+
+    Under a trace the accounting, nodes and sums are those of its last step, and `direction` is still D.
+    """
 
     model: ModelSummary
     tokens: list[Token]
@@ -314,6 +406,148 @@ class Answer(Reply):
     by_token: list[TokenEffect]
     by_layer: list[LayerEffect]
     by_layer_position: LayerPosition
+    edits: list[str]
+    trace: list[TraceStep]
+
+
+class CandidateChange(Reply):
+    """A possible next token on both sides; ranks count from 0, `difference` is of log-probabilities."""
+
+    id: int
+    text: str
+    left: Candidate
+    right: Candidate
+    difference: float
+
+
+class NodeChange(Reply):
+    """A row of the node table on both sides, paired by alignment; null where a side has no such node.
+
+    Differences are right − left, null where a side is missing.
+    """
+
+    id: str
+    left: NodeEffect | None
+    right: NodeEffect | None
+    direct_difference: float | None
+    estimated_difference: float | None
+
+
+class Comparison(Reply):
+    """The same question asked twice: `value` is what is explained on each side."""
+
+    left_value: float
+    right_value: float
+    difference: float
+    alignment: list[int | None]
+    candidates: list[CandidateChange]
+    nodes: list[NodeChange]
+
+
+class ComparedAnswers(Reply):
+    """Both answers, and what differs."""
+
+    left: Answer
+    right: Answer
+    comparison: Comparison
+
+
+class Alignment(Reply):
+    """Two prompts token by token: `alignment[i]` is the counterpart of the first one's token i, or null."""
+
+    left: list[Token]
+    right: list[Token]
+    alignment: list[int | None]
+
+
+class Pattern(Reply):
+    """A head's attention: row P holds its weights on tokens 0 to P."""
+
+    head: str
+    rows: list[list[float]]
+
+
+class Agreement(Reply):
+    """How far estimates agree with what was measured, over `n` nodes; null where one side does not vary."""
+
+    n: int
+    pearson: float | None
+    spearman: float | None
+
+
+class VerifyStart(Reply):
+    """The first event of a verification."""
+
+    total: int
+
+
+class VerifiedRows(Reply):
+    """Nodes as they are measured, most promising first."""
+
+    done: int
+    total: int
+    nodes: list[NodeEffect]
+
+
+class VerifyDone(Reply):
+    """The last event of a verification."""
+
+    seconds: float
+    agreement: Agreement
+
+
+class SweepStart(Reply):
+    """The first event of a sweep: D on both prompts, and how their tokens pair."""
+
+    total: int
+    first: float
+    second: float
+    alignment: list[int | None]
+
+
+class SweepCell(Reply):
+    """One place patched from the second prompt: D then, and the share of the difference between the prompts it makes.
+
+    `index` is the head, null for the stream (`resid`) and for a layer's MLP. `restored` is null where the prompts'
+    D is the same.
+    """
+
+    place: str
+    kind: Literal["attn", "resid", "mlp"]
+    layer: int
+    index: int | None
+    position: int
+    value: float
+    restored: float | None
+
+
+class SweepCells(Reply):
+    """Cells as they are measured."""
+
+    done: int
+    total: int
+    cells: list[SweepCell]
+
+
+class SweepDone(Reply):
+    """The last event of a sweep."""
+
+    seconds: float
+
+
+class GeneratedToken(Reply):
+    """One token of a continuation."""
+
+    position: int
+    id: int
+    text: str
+    probability: float
+
+
+class GenerateDone(Reply):
+    """The last event of a continuation."""
+
+    text: str
 
 
 class Tokens(Reply):

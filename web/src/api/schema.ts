@@ -140,6 +140,108 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** With edits against without, or one prompt against another */
+        post: operations["compare"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/align": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Two prompts token by token */
+        post: operations["align"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/pattern": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A head's attention on every token */
+        post: operations["pattern"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What ablating nodes costs, measured; events start, rows and done */
+        post: operations["verify"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sweep": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Every place patched from the second prompt; events start, cells and done */
+        post: operations["sweep"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/generate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The text that the model goes on with, under the edits; events token and done */
+        post: operations["generate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -168,7 +270,11 @@ export interface components {
         };
         /**
          * AccountingTerms
-         * @description Direct effects summed by kind, in logits of D.
+         * @description Direct effects summed by kind, in logits of D, or in units of what is traced.
+         *
+         *     `edit` is there under edits: what they add to the stream outside of any node. `constant` and `remainder` are there
+         *     in a trace: what the traced node adds itself (biases of its projections and norm), and what its non-linearity
+         *     leaves over.
          */
         AccountingTerms: {
             /** Embed */
@@ -183,10 +289,57 @@ export interface components {
             error: number;
             /** Bias */
             bias: number;
+            /** Edit */
+            edit?: number | null;
+            /** Constant */
+            constant?: number | null;
+            /** Remainder */
+            remainder?: number | null;
+        };
+        /**
+         * Agreement
+         * @description How far estimates agree with what was measured, over `n` nodes; null where one side does not vary.
+         */
+        Agreement: {
+            /** N */
+            n: number;
+            /** Pearson */
+            pearson: number | null;
+            /** Spearman */
+            spearman: number | null;
+        };
+        /**
+         * AlignQuestion
+         * @description Two prompts to align token by token.
+         */
+        AlignQuestion: {
+            /** Prompt */
+            prompt: string;
+            /** Second */
+            second: string;
+            /**
+             * Bos
+             * @default false
+             */
+            bos: boolean;
+        };
+        /**
+         * Alignment
+         * @description Two prompts token by token: `alignment[i]` is the counterpart of the first one's token i, or null.
+         */
+        Alignment: {
+            /** Left */
+            left: components["schemas"]["Token"][];
+            /** Right */
+            right: components["schemas"]["Token"][];
+            /** Alignment */
+            alignment: (number | null)[];
         };
         /**
          * Answer
          * @description The document of `clew debug --json`, with the sums the page draws.
+         *
+         *     Under a trace the accounting, nodes and sums are those of its last step, and `direction` is still D.
          */
         Answer: {
             model: components["schemas"]["ModelSummary"];
@@ -204,6 +357,10 @@ export interface components {
             /** By Layer */
             by_layer: components["schemas"]["LayerEffect"][];
             by_layer_position: components["schemas"]["LayerPosition"];
+            /** Edits */
+            edits: string[];
+            /** Trace */
+            trace: components["schemas"]["TraceStep"][];
         };
         /**
          * Candidate
@@ -222,6 +379,124 @@ export interface components {
             probability: number;
             /** Rank */
             rank: number;
+        };
+        /**
+         * CandidateChange
+         * @description A possible next token on both sides; ranks count from 0, `difference` is of log-probabilities.
+         */
+        CandidateChange: {
+            /** Id */
+            id: number;
+            /** Text */
+            text: string;
+            left: components["schemas"]["Candidate"];
+            right: components["schemas"]["Candidate"];
+            /** Difference */
+            difference: number;
+        };
+        /**
+         * CompareQuestion
+         * @description A question asked twice: as it is, and with its edits or on its second prompt.
+         */
+        CompareQuestion: {
+            /** Prompt */
+            prompt: string;
+            /**
+             * Targets
+             * @description Each exactly one token; none means the model's top prediction.
+             * @default []
+             */
+            targets: string[];
+            /**
+             * Distractors
+             * @description Each exactly one token; none means the mean logit.
+             * @default []
+             */
+            distractors: string[];
+            /**
+             * Position
+             * @description Predict after this token; null means the last.
+             */
+            position?: number | null;
+            /**
+             * Bos
+             * @description Put the model's start token first.
+             * @default false
+             */
+            bos: boolean;
+            /**
+             * Edits
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).
+             * @default []
+             */
+            edits: string[];
+            /** @description The prompt that `patch` and `resample` read. */
+            second?: components["schemas"]["SecondPrompt"] | null;
+            /**
+             * Alignment
+             * @description For each token of the prompt its counterpart in the second one; null: aligned by their tokens.
+             */
+            alignment?: (number | null)[] | null;
+            /**
+             * Trace
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.
+             * @default []
+             */
+            trace: string[];
+            /**
+             * Top
+             * @description Rows per end of each metric.
+             * @default 30
+             */
+            top: number;
+            /**
+             * Threshold
+             * @description Instead of `top`: every node whose direct or estimated effect is at least this large, in logits.
+             */
+            threshold?: number | null;
+            /** Kinds */
+            kinds?: ("embed" | "attn" | "neuron" | "latent" | "error" | "bias" | "direct")[] | null;
+            /** Layers */
+            layers?: number[] | null;
+            /** Positions */
+            positions?: number[] | null;
+            /**
+             * Sources
+             * @description Only heads split by source.
+             */
+            sources?: number[] | null;
+            /**
+             * Against
+             * @enum {string}
+             */
+            against: "edited" | "second";
+        };
+        /**
+         * ComparedAnswers
+         * @description Both answers, and what differs.
+         */
+        ComparedAnswers: {
+            left: components["schemas"]["Answer"];
+            right: components["schemas"]["Answer"];
+            comparison: components["schemas"]["Comparison"];
+        };
+        /**
+         * Comparison
+         * @description The same question asked twice: `value` is what is explained on each side.
+         */
+        Comparison: {
+            /** Left Value */
+            left_value: number;
+            /** Right Value */
+            right_value: number;
+            /** Difference */
+            difference: number;
+            /** Alignment */
+            alignment: (number | null)[];
+            /** Candidates */
+            candidates: components["schemas"]["CandidateChange"][];
+            /** Nodes */
+            nodes: components["schemas"]["NodeChange"][];
         };
         /**
          * Direction
@@ -290,6 +565,95 @@ export interface components {
             tokens: components["schemas"]["TokenScore"][];
         };
         /**
+         * GenerateDone
+         * @description The last event of a continuation.
+         */
+        GenerateDone: {
+            /** Text */
+            text: string;
+        };
+        /**
+         * GenerateQuestion
+         * @description A question whose prompt is continued, under its edits.
+         */
+        GenerateQuestion: {
+            /** Prompt */
+            prompt: string;
+            /**
+             * Targets
+             * @description Each exactly one token; none means the model's top prediction.
+             * @default []
+             */
+            targets: string[];
+            /**
+             * Distractors
+             * @description Each exactly one token; none means the mean logit.
+             * @default []
+             */
+            distractors: string[];
+            /**
+             * Position
+             * @description Predict after this token; null means the last.
+             */
+            position?: number | null;
+            /**
+             * Bos
+             * @description Put the model's start token first.
+             * @default false
+             */
+            bos: boolean;
+            /**
+             * Edits
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).
+             * @default []
+             */
+            edits: string[];
+            /** @description The prompt that `patch` and `resample` read. */
+            second?: components["schemas"]["SecondPrompt"] | null;
+            /**
+             * Alignment
+             * @description For each token of the prompt its counterpart in the second one; null: aligned by their tokens.
+             */
+            alignment?: (number | null)[] | null;
+            /**
+             * Trace
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.
+             * @default []
+             */
+            trace: string[];
+            /**
+             * N
+             * @description Tokens to add.
+             * @default 24
+             */
+            n: number;
+            /**
+             * Temperature
+             * @description 0: always the likeliest.
+             * @default 0
+             */
+            temperature: number;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+        };
+        /**
+         * GeneratedToken
+         * @description One token of a continuation.
+         */
+        GeneratedToken: {
+            /** Position */
+            position: number;
+            /** Id */
+            id: number;
+            /** Text */
+            text: string;
+            /** Probability */
+            probability: number;
+        };
+        /**
          * InstalledModel
          * @description A model on this machine.
          */
@@ -305,14 +669,16 @@ export interface components {
         };
         /**
          * LayerEffect
-         * @description One step of the waterfall; all biases, those of the final norm and unembedding too, are the last step.
+         * @description One step of the waterfall; all biases, those of the final norm and unembedding too, are one step after the layers.
+         *
+         *     `edit`, `constant` and `remainder` are those of the accounting, where it has them.
          */
         LayerEffect: {
             /**
              * Step
              * @enum {string}
              */
-            step: "embed" | "attn" | "mlp" | "bias";
+            step: "embed" | "attn" | "mlp" | "bias" | "edit" | "constant" | "remainder";
             /** Layer */
             layer: number | null;
             /** Direct Effect */
@@ -398,6 +764,8 @@ export interface components {
             bos: string | null;
             /** Softcap */
             softcap: number | null;
+            /** Gated */
+            gated: boolean;
         };
         /**
          * ModelSummary
@@ -416,6 +784,22 @@ export interface components {
             n_neurons: number;
             /** D Model */
             d_model: number;
+        };
+        /**
+         * NodeChange
+         * @description A row of the node table on both sides, paired by alignment; null where a side has no such node.
+         *
+         *     Differences are right − left, null where a side is missing.
+         */
+        NodeChange: {
+            /** Id */
+            id: string;
+            left: components["schemas"]["NodeEffect"] | null;
+            right: components["schemas"]["NodeEffect"] | null;
+            /** Direct Difference */
+            direct_difference: number | null;
+            /** Estimated Difference */
+            estimated_difference: number | null;
         };
         /**
          * NodeDetail
@@ -496,6 +880,25 @@ export interface components {
              */
             bos: boolean;
             /**
+             * Edits
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).
+             * @default []
+             */
+            edits: string[];
+            /** @description The prompt that `patch` and `resample` read. */
+            second?: components["schemas"]["SecondPrompt"] | null;
+            /**
+             * Alignment
+             * @description For each token of the prompt its counterpart in the second one; null: aligned by their tokens.
+             */
+            alignment?: (number | null)[] | null;
+            /**
+             * Trace
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.
+             * @default []
+             */
+            trace: string[];
+            /**
              * Node
              * @description A node id, such as attn.23.3@13 or neuron.4.100@7.
              */
@@ -508,6 +911,71 @@ export interface components {
         NodeTable: {
             /** Nodes */
             nodes: components["schemas"]["NodeEffect"][];
+        };
+        /**
+         * Pattern
+         * @description A head's attention: row P holds its weights on tokens 0 to P.
+         */
+        Pattern: {
+            /** Head */
+            head: string;
+            /** Rows */
+            rows: number[][];
+        };
+        /**
+         * PatternQuestion
+         * @description A question, and the head whose attention to show.
+         */
+        PatternQuestion: {
+            /** Prompt */
+            prompt: string;
+            /**
+             * Targets
+             * @description Each exactly one token; none means the model's top prediction.
+             * @default []
+             */
+            targets: string[];
+            /**
+             * Distractors
+             * @description Each exactly one token; none means the mean logit.
+             * @default []
+             */
+            distractors: string[];
+            /**
+             * Position
+             * @description Predict after this token; null means the last.
+             */
+            position?: number | null;
+            /**
+             * Bos
+             * @description Put the model's start token first.
+             * @default false
+             */
+            bos: boolean;
+            /**
+             * Edits
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).
+             * @default []
+             */
+            edits: string[];
+            /** @description The prompt that `patch` and `resample` read. */
+            second?: components["schemas"]["SecondPrompt"] | null;
+            /**
+             * Alignment
+             * @description For each token of the prompt its counterpart in the second one; null: aligned by their tokens.
+             */
+            alignment?: (number | null)[] | null;
+            /**
+             * Trace
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.
+             * @default []
+             */
+            trace: string[];
+            /**
+             * Head
+             * @description A head, such as attn.23.3.
+             */
+            head: string;
         };
         /**
          * PromptText
@@ -553,6 +1021,25 @@ export interface components {
              * @default false
              */
             bos: boolean;
+            /**
+             * Edits
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).
+             * @default []
+             */
+            edits: string[];
+            /** @description The prompt that `patch` and `resample` read. */
+            second?: components["schemas"]["SecondPrompt"] | null;
+            /**
+             * Alignment
+             * @description For each token of the prompt its counterpart in the second one; null: aligned by their tokens.
+             */
+            alignment?: (number | null)[] | null;
+            /**
+             * Trace
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.
+             * @default []
+             */
+            trace: string[];
         };
         /**
          * Queue
@@ -565,6 +1052,19 @@ export interface components {
             waiting: number;
         };
         /**
+         * SecondPrompt
+         * @description A second prompt, and after which token its own D is read.
+         */
+        SecondPrompt: {
+            /** Prompt */
+            prompt: string;
+            /**
+             * Position
+             * @description null: the counterpart of the first one's, or the last.
+             */
+            position?: number | null;
+        };
+        /**
          * Status
          * @description The server at a glance.
          */
@@ -575,6 +1075,125 @@ export interface components {
             example: components["schemas"]["Example"];
             queue: components["schemas"]["Queue"];
             limits: components["schemas"]["Limits"];
+        };
+        /**
+         * SweepCell
+         * @description One place patched from the second prompt: D then, and the share of the difference between the prompts it makes.
+         *
+         *     `index` is the head, null for the stream (`resid`) and for a layer's MLP. `restored` is null where the prompts'
+         *     D is the same.
+         */
+        SweepCell: {
+            /** Place */
+            place: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "attn" | "resid" | "mlp";
+            /** Layer */
+            layer: number;
+            /** Index */
+            index: number | null;
+            /** Position */
+            position: number;
+            /** Value */
+            value: number;
+            /** Restored */
+            restored: number | null;
+        };
+        /**
+         * SweepCells
+         * @description Cells as they are measured.
+         */
+        SweepCells: {
+            /** Done */
+            done: number;
+            /** Total */
+            total: number;
+            /** Cells */
+            cells: components["schemas"]["SweepCell"][];
+        };
+        /**
+         * SweepDone
+         * @description The last event of a sweep.
+         */
+        SweepDone: {
+            /** Seconds */
+            seconds: number;
+        };
+        /**
+         * SweepQuestion
+         * @description A question with a second prompt: patch every place of these kinds from it, one at a time.
+         */
+        SweepQuestion: {
+            /** Prompt */
+            prompt: string;
+            /**
+             * Targets
+             * @description Each exactly one token; none means the model's top prediction.
+             * @default []
+             */
+            targets: string[];
+            /**
+             * Distractors
+             * @description Each exactly one token; none means the mean logit.
+             * @default []
+             */
+            distractors: string[];
+            /**
+             * Position
+             * @description Predict after this token; null means the last.
+             */
+            position?: number | null;
+            /**
+             * Bos
+             * @description Put the model's start token first.
+             * @default false
+             */
+            bos: boolean;
+            /**
+             * Edits
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).
+             * @default []
+             */
+            edits: string[];
+            /** @description The prompt that `patch` and `resample` read. */
+            second?: components["schemas"]["SecondPrompt"] | null;
+            /**
+             * Alignment
+             * @description For each token of the prompt its counterpart in the second one; null: aligned by their tokens.
+             */
+            alignment?: (number | null)[] | null;
+            /**
+             * Trace
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.
+             * @default []
+             */
+            trace: string[];
+            /**
+             * Kinds
+             * @default [
+             *       "attn",
+             *       "resid",
+             *       "mlp"
+             *     ]
+             */
+            kinds: ("attn" | "resid" | "mlp")[];
+        };
+        /**
+         * SweepStart
+         * @description The first event of a sweep: D on both prompts, and how their tokens pair.
+         */
+        SweepStart: {
+            /** Total */
+            total: number;
+            /** First */
+            first: number;
+            /** Second */
+            second: number;
+            /** Alignment */
+            alignment: (number | null)[];
         };
         /**
          * TableQuestion
@@ -606,6 +1225,25 @@ export interface components {
              * @default false
              */
             bos: boolean;
+            /**
+             * Edits
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).
+             * @default []
+             */
+            edits: string[];
+            /** @description The prompt that `patch` and `resample` read. */
+            second?: components["schemas"]["SecondPrompt"] | null;
+            /**
+             * Alignment
+             * @description For each token of the prompt its counterpart in the second one; null: aligned by their tokens.
+             */
+            alignment?: (number | null)[] | null;
+            /**
+             * Trace
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.
+             * @default []
+             */
+            trace: string[];
             /**
              * Top
              * @description Rows per end of each metric.
@@ -719,6 +1357,119 @@ export interface components {
         Tokens: {
             /** Tokens */
             tokens: components["schemas"]["Token"][];
+        };
+        /**
+         * TraceStep
+         * @description One step of a trace: a node, through which of its inputs, and the value S that is explained.
+         */
+        TraceStep: {
+            /** Node */
+            node: string;
+            /**
+             * Through
+             * @enum {string}
+             */
+            through: "q" | "k" | "v" | "gate" | "up" | "both" | "in";
+            /** Value */
+            value: number;
+        };
+        /**
+         * VerifiedRows
+         * @description Nodes as they are measured, most promising first.
+         */
+        VerifiedRows: {
+            /** Done */
+            done: number;
+            /** Total */
+            total: number;
+            /** Nodes */
+            nodes: components["schemas"]["NodeEffect"][];
+        };
+        /**
+         * VerifyDone
+         * @description The last event of a verification.
+         */
+        VerifyDone: {
+            /** Seconds */
+            seconds: number;
+            agreement: components["schemas"]["Agreement"];
+        };
+        /**
+         * VerifyQuestion
+         * @description A question, and which nodes to ablate: the `top` most promising ones, or `nodes`.
+         */
+        VerifyQuestion: {
+            /** Prompt */
+            prompt: string;
+            /**
+             * Targets
+             * @description Each exactly one token; none means the model's top prediction.
+             * @default []
+             */
+            targets: string[];
+            /**
+             * Distractors
+             * @description Each exactly one token; none means the mean logit.
+             * @default []
+             */
+            distractors: string[];
+            /**
+             * Position
+             * @description Predict after this token; null means the last.
+             */
+            position?: number | null;
+            /**
+             * Bos
+             * @description Put the model's start token first.
+             * @default false
+             */
+            bos: boolean;
+            /**
+             * Edits
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).
+             * @default []
+             */
+            edits: string[];
+            /** @description The prompt that `patch` and `resample` read. */
+            second?: components["schemas"]["SecondPrompt"] | null;
+            /**
+             * Alignment
+             * @description For each token of the prompt its counterpart in the second one; null: aligned by their tokens.
+             */
+            alignment?: (number | null)[] | null;
+            /**
+             * Trace
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.
+             * @default []
+             */
+            trace: string[];
+            /**
+             * Top
+             * @description null: 100.
+             */
+            top?: number | null;
+            /** Nodes */
+            nodes?: string[] | null;
+            /**
+             * Ablation
+             * @default zero
+             * @enum {string}
+             */
+            ablation: "zero" | "mean" | "resample";
+            /**
+             * Renormalise
+             * @description Scale the rest of a cut pair's row to sum to 1 again.
+             * @default false
+             */
+            renormalise: boolean;
+        };
+        /**
+         * VerifyStart
+         * @description The first event of a verification.
+         */
+        VerifyStart: {
+            /** Total */
+            total: number;
         };
         /**
          * VocabToken
@@ -1225,6 +1976,474 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Lens"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    compare: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CompareQuestion"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComparedAnswers"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    align: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AlignQuestion"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alignment"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    pattern: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PatternQuestion"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pattern"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    verify: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["VerifyQuestion"];
+            };
+        };
+        responses: {
+            /** @description Server-sent events; closing the connection cancels. What fails after the first event is an `error` event. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["VerifyStart"] | components["schemas"]["VerifiedRows"] | components["schemas"]["VerifyDone"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    sweep: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SweepQuestion"];
+            };
+        };
+        responses: {
+            /** @description Server-sent events; closing the connection cancels. What fails after the first event is an `error` event. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["SweepStart"] | components["schemas"]["SweepCells"] | components["schemas"]["SweepDone"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    generate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GenerateQuestion"];
+            };
+        };
+        responses: {
+            /** @description Server-sent events; closing the connection cancels. What fails after the first event is an `error` event. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["GeneratedToken"] | components["schemas"]["GenerateDone"];
                 };
             };
             /** @description The body is not JSON. */

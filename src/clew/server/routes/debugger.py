@@ -7,22 +7,42 @@ from starlette.concurrency import run_in_threadpool
 
 from ...errors import EmptyPrompt
 from ..answers import encode
+from ..events import STREAMS, EventStream
 from ..schemas import (
+    Alignment,
+    AlignQuestion,
     Answer,
+    ComparedAnswers,
+    CompareQuestion,
+    GeneratedToken,
+    GenerateDone,
+    GenerateQuestion,
     Lens,
     NodeDetail,
     NodeQuestion,
     NodeTable,
+    Pattern,
+    PatternQuestion,
     PromptText,
     Question,
+    SweepCells,
+    SweepDone,
+    SweepQuestion,
+    SweepStart,
     TableQuestion,
     Text,
     TokenCheck,
     Tokens,
+    VerifiedRows,
+    VerifyDone,
+    VerifyQuestion,
+    VerifyStart,
 )
 from ..state import Shared
 
 router = APIRouter(tags=["debugger"])
+
+_EVENTS = "Server-sent events; closing the connection cancels. What fails after the first event is an `error` event."
 
 
 # Answers are encoded where they are made, off the event loop; `response_model` describes them, and the tests check it.
@@ -65,3 +85,51 @@ async def node(request: Request, body: NodeQuestion, shared: Shared) -> Response
 @router.post("/lens", response_model=Lens, summary="The logit lens at every layer and token")
 async def lens(request: Request, body: Question, shared: Shared) -> Response:
     return _json(await shared.jobs.run(request, lambda stop: shared.answers.lens(body, stop)))
+
+
+@router.post("/compare", response_model=ComparedAnswers, summary="With edits against without, or one prompt against another")
+async def compare(request: Request, body: CompareQuestion, shared: Shared) -> Response:
+    return _json(await shared.jobs.run(request, lambda stop: shared.answers.compare(body, stop)))
+
+
+@router.post("/align", response_model=Alignment, summary="Two prompts token by token")
+async def align(body: AlignQuestion, shared: Shared) -> Response:
+    return _json(await run_in_threadpool(lambda: shared.answers.align(body)))
+
+
+@router.post("/pattern", response_model=Pattern, summary="A head's attention on every token")
+async def pattern(request: Request, body: PatternQuestion, shared: Shared) -> Response:
+    return _json(await shared.jobs.run(request, lambda stop: shared.answers.pattern(body, stop)))
+
+
+@router.post(
+    "/verify",
+    openapi_extra=STREAMS,
+    response_model=VerifyStart | VerifiedRows | VerifyDone,
+    response_description=_EVENTS,
+    summary="What ablating nodes costs, measured; events start, rows and done",
+)
+async def verify(request: Request, body: VerifyQuestion, shared: Shared) -> Response:
+    return EventStream(await shared.jobs.stream(request, lambda stop: shared.answers.verify(body, stop)))
+
+
+@router.post(
+    "/sweep",
+    openapi_extra=STREAMS,
+    response_model=SweepStart | SweepCells | SweepDone,
+    response_description=_EVENTS,
+    summary="Every place patched from the second prompt; events start, cells and done",
+)
+async def sweep(request: Request, body: SweepQuestion, shared: Shared) -> Response:
+    return EventStream(await shared.jobs.stream(request, lambda stop: shared.answers.sweep(body, stop)))
+
+
+@router.post(
+    "/generate",
+    openapi_extra=STREAMS,
+    response_model=GeneratedToken | GenerateDone,
+    response_description=_EVENTS,
+    summary="The text that the model goes on with, under the edits; events token and done",
+)
+async def generate(request: Request, body: GenerateQuestion, shared: Shared) -> Response:
+    return EventStream(await shared.jobs.stream(request, lambda stop: shared.answers.generate(body, stop)))
