@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { DEFAULT_VIEW, filtersOf, questionOf, readView, type View, writeView } from "./view";
+import { DEFAULT_VIEW, filtersOf, isOff, questionOf, readView, switched, type View, writeView } from "./view";
 
 const EXAMPLE = { prompt: "When Mary", target: " Mary", distractor: " John" };
 
@@ -19,6 +19,16 @@ const FULL: View = {
   map: "lens",
   strip: "mlp",
   open: ["attn.23.3@13<-1", "bias.final_norm"],
+  edits: ["zero:attn.23.3@13", "!scale:neuron.5.200@3,5=-2.5", "cut:attn.23.3@13<-9"],
+  second: "c d & e",
+  secondAt: 2,
+  alignment: [0, 1, null, 3],
+  trace: ["attn.23.3@13<-9:q", "neuron.20.5@9:both"],
+  compare: "second",
+  verify: 100,
+  sweep: true,
+  generate: true,
+  head: "attn.23.3",
 };
 
 test("a view survives the address bar", () => {
@@ -48,6 +58,23 @@ test("the question is the example until a prompt is given", () => {
   });
   const own = questionOf({ ...DEFAULT_VIEW, prompt: "" }, EXAMPLE);
   expect(own).toMatchObject({ prompt: "", targets: [], distractors: [], position: null });
+});
+
+test("the question has the edits that are switched on, the second prompt and the trace", () => {
+  expect(questionOf(FULL, undefined)).toMatchObject({
+    edits: ["zero:attn.23.3@13", "cut:attn.23.3@13<-9"],
+    second: { prompt: "c d & e", position: 2 },
+    alignment: [0, 1, null, 3],
+    trace: ["attn.23.3@13<-9:q", "neuron.20.5@9:both"],
+  });
+  expect(questionOf(DEFAULT_VIEW, EXAMPLE)).toMatchObject({
+    edits: [],
+    second: null,
+    alignment: null,
+    trace: [],
+  });
+  expect(switched(switched("zero:attn.0.0"))).toBe("zero:attn.0.0");
+  expect(isOff(switched("zero:attn.0.0"))).toBe(true);
 });
 
 test("filters are asked for only when the first answer lacks them", () => {

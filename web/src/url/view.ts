@@ -20,7 +20,28 @@ export interface View {
   strip: StripName;
   /** Ids of the nodes whose rows are open. */
   open: string[];
+  /** The stack of edits, in order, as the server reads them; one that begins with "!" is switched off. */
+  edits: string[];
+  /** The second prompt; null: there is none. */
+  second: string | null;
+  /** After which of its tokens the second prompt's D is read; null: the counterpart of the first one's. */
+  secondAt: number | null;
+  /** For each token of the prompt its counterpart in the second one; null: aligned by their tokens. */
+  alignment: (number | null)[] | null;
+  /** What is explained instead of D, step by step upstream, each NODE:THROUGH. */
+  trace: string[];
+  /** What the tables stand beside; null: a single table. */
+  compare: Compared | null;
+  /** How many of the most promising nodes are measured; null: none. */
+  verify: number | null;
+  sweep: boolean;
+  generate: boolean;
+  /** The head whose attention pattern is open, such as attn.23.3. */
+  head: string | null;
 }
+
+export const COMPARED = ["edited", "second"] as const;
+export type Compared = (typeof COMPARED)[number];
 
 export const KINDS = ["embed", "attn", "neuron", "bias"] as const;
 export type Kind = (typeof KINDS)[number];
@@ -67,6 +88,16 @@ export const DEFAULT_VIEW: View = {
   map: "direct",
   strip: "attn_to",
   open: [],
+  edits: [],
+  second: null,
+  secondAt: null,
+  alignment: null,
+  trace: [],
+  compare: null,
+  verify: null,
+  sweep: false,
+  generate: false,
+  head: null,
 };
 
 /** The view a query string spells. What it cannot mean is ignored. */
@@ -92,6 +123,18 @@ export function readView(search: string): View {
     map: oneOf(MAPS, params.get("map")) ?? DEFAULT_VIEW.map,
     strip: oneOf(STRIPS, params.get("strip")) ?? DEFAULT_VIEW.strip,
     open: list(params.get("open")),
+    edits: params.getAll("e"),
+    second: params.get("p2"),
+    secondAt: whole(params.get("at2")),
+    alignment: params.has("align")
+      ? list(params.get("align")).map((part) => (part === "-" ? null : whole(part)))
+      : null,
+    trace: params.getAll("tr"),
+    compare: oneOf(COMPARED, params.get("cmp")) ?? null,
+    verify: whole(params.get("v")),
+    sweep: params.get("sweep") === "1",
+    generate: params.get("gen") === "1",
+    head: params.get("head"),
   };
 }
 
@@ -114,25 +157,66 @@ export function writeView(view: View): string {
   }
   if (view.map !== DEFAULT_VIEW.map) params.set("map", view.map);
   if (view.strip !== DEFAULT_VIEW.strip) params.set("strip", view.strip);
+  for (const edit of view.edits) params.append("e", edit);
+  if (view.second !== null) params.set("p2", view.second);
+  if (view.secondAt !== null) params.set("at2", String(view.secondAt));
+  if (view.alignment !== null) params.set("align", view.alignment.map((to) => to ?? "-").join(","));
+  for (const step of view.trace) params.append("tr", step);
+  if (view.compare !== null) params.set("cmp", view.compare);
+  if (view.verify !== null) params.set("v", String(view.verify));
+  if (view.sweep) params.set("sweep", "1");
+  if (view.generate) params.set("gen", "1");
+  if (view.head !== null) params.set("head", view.head);
   const text = params.toString();
   return text && `?${text}`;
 }
 
 /** What the view asks the server; null while there is nothing to ask. */
-export function questionOf(view: View, example: Status["example"] | undefined): Question | null {
-  if (view.prompt !== null) {
-    const { prompt, targets, distractors, at, bos } = view;
-    return { prompt, targets, distractors, position: at, bos };
-  }
-  if (!example) return null;
-  const named = view.targets.length > 0 || view.distractors.length > 0;
-  return {
-    prompt: example.prompt,
-    targets: named ? view.targets : [example.target],
-    distractors: named ? view.distractors : [example.distractor],
+export function questionOf(
+  view: Pick<View, AskedPart>,
+  example: Status["example"] | undefined,
+): Question | null {
+  const { prompt, targets, distractors } = view;
+  const changed = {
     position: view.at,
     bos: view.bos,
+    edits: view.edits.filter((edit) => !isOff(edit)),
+    second: view.second === null ? null : { prompt: view.second, position: view.secondAt },
+    alignment: view.alignment,
+    trace: view.trace,
   };
+  if (prompt !== null) return { prompt, targets, distractors, ...changed };
+  if (!example) return null;
+  const named = targets.length > 0 || distractors.length > 0;
+  return {
+    prompt: example.prompt,
+    targets: named ? targets : [example.target],
+    distractors: named ? distractors : [example.distractor],
+    ...changed,
+  };
+}
+
+/** The parts of a view that its question is made of. */
+type AskedPart =
+  | "prompt"
+  | "targets"
+  | "distractors"
+  | "at"
+  | "bos"
+  | "edits"
+  | "second"
+  | "secondAt"
+  | "alignment"
+  | "trace";
+
+/** Whether an edit of the stack is switched off; the server never sees such a one. */
+export function isOff(edit: string): boolean {
+  return edit.startsWith("!");
+}
+
+/** The edit switched on if it was off, and off if it was on. */
+export function switched(edit: string): string {
+  return isOff(edit) ? edit.slice(1) : `!${edit}`;
 }
 
 /** The filters to ask the server for; null when its first answer already has what the view wants. */
