@@ -54,11 +54,7 @@ async function call<T>(path: string, body: unknown, signal?: AbortSignal, mark?:
     text = await response.text();
   } catch (cause) {
     if (signal?.aborted) throw cause;
-    throw new Failure(
-      "unreachable",
-      "The Clew server does not answer.",
-      "Start it with “clew serve”; this page carries on by itself once it is back.",
-    );
+    throw unreachable();
   }
   if (mark && response.ok) performance.mark(mark);
   const value = parse(text);
@@ -66,7 +62,16 @@ async function call<T>(path: string, body: unknown, signal?: AbortSignal, mark?:
   throw failure(value, response.status);
 }
 
-function parse(text: string): unknown {
+export function unreachable(): Failure {
+  return new Failure(
+    "unreachable",
+    "The Clew server does not answer.",
+    "Start it with “clew serve”; this page carries on by itself once it is back.",
+  );
+}
+
+/** What a JSON text says, or undefined when it is not JSON. */
+export function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
@@ -74,7 +79,8 @@ function parse(text: string): unknown {
   }
 }
 
-function failure(value: unknown, status: number): Failure {
+/** The failure that an error reply of this body and status stands for. */
+export function failure(value: unknown, status: number): Failure {
   const error = (value as { error?: { code?: string; message?: string; hint?: string } } | undefined)?.error;
   if (error?.message) return new Failure(error.code ?? "failed", error.message, error.hint ?? "");
   // A proxy in between answers with its own page when the server behind it is gone.
