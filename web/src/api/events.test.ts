@@ -116,7 +116,7 @@ test("a server that is not there is a failure", async () => {
 
 test("aborting ends it with the signal's reason, not with a failure", async () => {
   const abort = new AbortController();
-  const { cancelled } = reply([TEXT.slice(0, TEXT.indexOf("event: done")), TEXT]);
+  const { cancelled } = reply([TEXT.slice(0, TEXT.indexOf("event: done")), TEXT, TEXT, TEXT]);
   const events: unknown[] = [];
   const ended = stream(
     "/api/generate",
