@@ -1,9 +1,12 @@
 import type {
+  Alignment,
   Answer,
+  ComparedAnswers,
   Filters,
   Lens,
   NodeDetail,
   NodeList,
+  Pattern,
   Question,
   Status,
   TokenCheck,
@@ -35,6 +38,12 @@ export const api = {
   node: (question: Question, node: string, signal?: AbortSignal) =>
     call<NodeDetail>("/api/node", { ...question, node }, signal),
   lens: (question: Question, signal?: AbortSignal) => call<Lens>("/api/lens", question, signal),
+  compare: (question: Question, filters: Filters, against: "edited" | "second", signal?: AbortSignal) =>
+    call<ComparedAnswers>("/api/compare", { ...question, ...filters, against }, signal),
+  align: (prompt: string, second: string, bos: boolean, signal?: AbortSignal) =>
+    call<Alignment>("/api/align", { prompt, second, bos }, signal),
+  pattern: (question: Question, head: string, signal?: AbortSignal) =>
+    call<Pattern>("/api/pattern", { ...question, head }, signal),
 };
 
 async function call<T>(path: string, body: unknown, signal?: AbortSignal, mark?: string): Promise<T> {

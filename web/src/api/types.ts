@@ -1,4 +1,4 @@
-import type { paths } from "./schema";
+import type { components, paths } from "./schema";
 
 type Reply<T> = T extends { responses: { 200: { content: { "application/json": infer R } } } } ? R : never;
 type Body<T> = T extends { requestBody: { content: { "application/json": infer B } } } ? B : never;
@@ -10,6 +10,9 @@ export type Lens = Reply<paths["/api/lens"]["post"]>;
 export type TokenCheck = Reply<paths["/api/token"]["post"]>;
 export type TokenList = Reply<paths["/api/tokens"]["post"]>;
 export type NodeList = Reply<paths["/api/nodes"]["post"]>;
+export type ComparedAnswers = Reply<paths["/api/compare"]["post"]>;
+export type Alignment = Reply<paths["/api/align"]["post"]>;
+export type Pattern = Reply<paths["/api/pattern"]["post"]>;
 
 export type Model = Status["model"];
 export type Token = Answer["tokens"][number];
@@ -19,6 +22,14 @@ export type Accounting = Answer["accounting"];
 export type NodeEffect = Answer["nodes"][number];
 export type TokenEffect = Answer["by_token"][number];
 export type LayerEffect = Answer["by_layer"][number];
+export type TraceStep = Answer["trace"][number];
+export type Through = TraceStep["through"];
+export type Comparison = ComparedAnswers["comparison"];
+export type CandidateChange = Comparison["candidates"][number];
+export type NodeChange = Comparison["nodes"][number];
+export type Agreement = components["schemas"]["Agreement"];
+export type Ablation = components["schemas"]["VerifyQuestion"]["ablation"];
+export type SweepCell = components["schemas"]["SweepCell"];
 export type TokenScore = NodeDetail["up"][number];
 
 /** What is asked: a prompt, the two sides of the direction, and where. */

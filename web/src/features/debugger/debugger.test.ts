@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { NodeEffect } from "../../api/types";
+import type { NodeEffect, Question } from "../../api/types";
 import { DEFAULT_VIEW } from "../../url/view";
 import { toCsv, toPython } from "./exports";
 import { cellFilters } from "./maps";
@@ -22,6 +22,17 @@ function node(id: string, direct: number, more: Partial<NodeEffect> = {}): NodeE
     ...more,
   };
 }
+const PLAIN: Question = {
+  prompt: "a",
+  targets: [],
+  distractors: [],
+  position: null,
+  bos: false,
+  edits: [],
+  second: null,
+  alignment: null,
+  trace: [],
+};
 const TOKENS = [" the", " cat", " sat"].map((text, position) => ({ position, id: position, text }));
 
 test("each step of the waterfall starts where the last one ended", () => {
@@ -105,7 +116,14 @@ test("CSV quotes what must be and leaves out what is not there", () => {
 test("the Python program spells every text and every filter", () => {
   const program = toPython(
     "smollm2",
-    { prompt: 'a "b"\n\\', targets: [" x"], distractors: [" y", "\u007f"], position: 2, bos: true },
+    {
+      ...PLAIN,
+      prompt: 'a "b"\n\\',
+      targets: [" x"],
+      distractors: [" y", "\u007f"],
+      position: 2,
+      bos: true,
+    },
     { ...DEFAULT_VIEW, kinds: ["attn"], layers: [3] },
   );
   expect(program).toContain('    "a \\"b\\"\\n\\\\",');
