@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useRef, useState } from "react";
 import type { Token } from "../../api/types";
 import { effectShade, largest } from "../../colour/scale";
-import { useMedia } from "../../components/useMedia";
+import { resolved, useColourScheme } from "../../components/canvas";
 import { visible } from "../../format/token";
 import type { Grid } from "./maps";
 
@@ -38,15 +38,14 @@ export function HeatMap({
 }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [cursor, setCursor] = useState<Cell | null>(null);
-  const dark = useMedia("(prefers-color-scheme: dark)");
-  const theme = useThemeAttribute();
+  const scheme = useColourScheme();
   const max = useMemo(() => largest(grid.flat()), [grid]);
   const columns = tokens.length;
   const cellWidth = Math.max(MIN_CELL, Math.min(MAX_CELL, Math.floor(width / columns)));
   const drawn = cellWidth * columns;
   const height = grid.length * rowHeight;
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: dark and theme change what the colours resolve to
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the scheme changes what the colours resolve to
   useEffect(() => {
     const element = canvas.current;
     const context = element?.getContext("2d");
@@ -81,7 +80,7 @@ export function HeatMap({
       context.lineWidth = 1.5;
       context.strokeRect(mark.column * cellWidth - 0.5, mark.row * rowHeight - 0.5, cellWidth, rowHeight);
     }
-  }, [grid, columns, cellWidth, rowHeight, drawn, height, max, chosen, cursor, dark, theme]);
+  }, [grid, columns, cellWidth, rowHeight, drawn, height, max, chosen, cursor, scheme]);
 
   // A map wider than its box opens at the token that is explained.
   useEffect(() => {
@@ -152,23 +151,4 @@ export function HeatMap({
       </div>
     </div>
   );
-}
-
-/** What a CSS colour is on this element, as a canvas can take it. */
-function resolved(element: HTMLElement, colour: string): string {
-  const before = element.style.color;
-  element.style.color = colour;
-  const value = getComputedStyle(element).color;
-  element.style.color = before;
-  return value;
-}
-
-function useThemeAttribute(): string | undefined {
-  const [theme, setTheme] = useState(document.documentElement.dataset.theme);
-  useEffect(() => {
-    const observer = new MutationObserver(() => setTheme(document.documentElement.dataset.theme));
-    observer.observe(document.documentElement, { attributeFilter: ["data-theme"] });
-    return () => observer.disconnect();
-  }, []);
-  return theme;
 }
