@@ -1,4 +1,4 @@
-import { useRef, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import type { Token } from "../../api/types";
 import { TokenText } from "../../components/TokenText";
 import { columnsOf, type Pairs, paired, unpaired } from "./alignment";
@@ -42,6 +42,21 @@ export function AlignmentEditor({
   // The cursor may be left behind by a shorter prompt.
   const home: Picked = columnOf(cursor) < 0 ? { side: "first", position: 0 } : cursor;
 
+  // A token that was paired may stand in another column, as a new button: the focus goes along.
+  const moved = useRef(false);
+  const change = (next: Pairs) => {
+    moved.current = true;
+    setPicked(null);
+    onChange(next);
+  };
+  useEffect(() => {
+    if (!moved.current) return;
+    moved.current = false;
+    tokenAt(home)?.focus({ preventScroll: true });
+  });
+  const tokenAt = ({ side, position }: Picked) =>
+    box.current?.querySelector<HTMLElement>(`[data-token="${side}.${position}"]`);
+
   const pick = (side: Side, position: number) => {
     setCursor({ side, position });
     if (busy) return;
@@ -50,18 +65,17 @@ export function AlignmentEditor({
       return;
     }
     const [one, other] = side === "first" ? [position, picked.position] : [picked.position, position];
-    onChange(pairs[one] === other ? unpaired(pairs, one) : paired(pairs, one, other));
-    setPicked(null);
+    change(pairs[one] === other ? unpaired(pairs, one) : paired(pairs, one, other));
   };
   const apart = (column: number) => {
     const one = columns[column]?.first;
-    if (one === null || one === undefined || busy) return;
-    setPicked(null);
-    onChange(unpaired(pairs, one));
+    if (busy || one === null || one === undefined || columns[column]?.second === null) return;
+    setCursor({ side: "first", position: one });
+    change(unpaired(pairs, one));
   };
   const focus = (side: Side, position: number) => {
     setCursor({ side, position });
-    box.current?.querySelector<HTMLElement>(`[data-token="${side}.${position}"]`)?.focus();
+    tokenAt({ side, position })?.focus();
   };
   const press = (event: React.KeyboardEvent) => {
     const column = columnOf(home);

@@ -181,12 +181,7 @@ function Text({
       )}
       <p aria-busy={state === "running"} className="flex min-h-11 flex-wrap content-start gap-y-0.5 text-xs">
         {tokens.map((token, i) => (
-          <Piece
-            key={token.position}
-            token={token}
-            first={i === differs}
-            after={differs !== null && i > differs}
-          />
+          <Piece key={token.position} token={token} first={i === differs} />
         ))}
         {state === "running" && (
           <span className="inline-block h-4 w-1.5 animate-pulse bg-ink-3" role="status">
@@ -198,15 +193,13 @@ function Text({
   );
 }
 
-function Piece({ token, first, after }: { token: Generated; first: boolean; after: boolean }) {
+function Piece({ token, first }: { token: Generated; first: boolean }) {
   return (
     <Fragment>
       <span
         title={`token ${token.position} · ${percent(token.probability)}${first ? " · the first that differs" : ""}`}
         data-differs={first || undefined}
-        className={`rounded-[3px] px-px ${
-          first ? "bg-ink text-page" : after ? "underline decoration-line-strong underline-offset-3" : ""
-        }`}
+        className={`rounded-[3px] px-px ${first ? "bg-ink text-page" : ""}`}
       >
         <TokenText text={token.text} />
       </span>

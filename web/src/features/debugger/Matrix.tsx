@@ -7,6 +7,9 @@ export interface Place {
 }
 
 const LABEL_FROM = 12;
+/** Pixels: the advance of a label's letters, and the most that upright labels of columns may take. */
+const LETTER = 6.1;
+const MAX_LABEL = 64;
 
 /**
  * A labelled grid of coloured cells on a canvas: hundreds of rows and columns stay fluent.
@@ -125,6 +128,9 @@ export function Matrix({
     }
   };
   const everyRow = Math.max(1, Math.ceil(LABEL_FROM / cellHeight));
+  const upright = cellWidth < 44;
+  const longest = Math.max(0, ...columnLabels.map((text) => text.length));
+  const footer = upright ? Math.min(MAX_LABEL, longest * LETTER + 8) : 16;
   const everyColumn = Math.max(1, Math.ceil(LABEL_FROM / cellWidth));
 
   return (
@@ -181,7 +187,7 @@ export function Matrix({
               ),
           )}
         </div>
-        <div className="relative h-16" style={{ marginLeft: gutter, width }} aria-hidden="true">
+        <div className="relative" style={{ marginLeft: gutter, width, height: footer }} aria-hidden="true">
           {columnLabels.map(
             (text, column) =>
               (column % everyColumn === 0 || column === marked.column) && (
@@ -191,9 +197,9 @@ export function Matrix({
                   strong={column === marked.column}
                   style={{ left: column * cellWidth, width: Math.max(cellWidth, 10) }}
                   className={`pt-1 ${
-                    cellWidth >= 44
-                      ? "truncate text-center"
-                      : "flex max-h-16 items-center overflow-hidden [writing-mode:vertical-rl]"
+                    upright
+                      ? "flex max-h-16 items-center overflow-hidden [writing-mode:vertical-rl]"
+                      : "truncate text-center"
                   }`}
                 >
                   {text}

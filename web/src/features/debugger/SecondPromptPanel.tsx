@@ -201,7 +201,7 @@ function Opened({
           <div className={busy ? "stale" : ""}>
             <div className="mb-1 flex flex-wrap items-center gap-x-2">
               <span className="text-xs text-ink-2">
-                Alignment: {countPairs(pairs)} of {left.length} tokens have a counterpart
+                {countPairs(pairs)} of {left.length} tokens paired
               </span>
               <Button
                 look="bare"

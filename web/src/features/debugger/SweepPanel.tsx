@@ -176,7 +176,7 @@ function Maps({
 
   return (
     <>
-      <div className="flex flex-wrap items-end gap-x-6 gap-y-1.5">
+      <div className="flex flex-wrap items-start justify-between gap-x-6 gap-y-1.5">
         <p className="text-xs text-ink-2">
           D is <span className="num text-ink">{signed(start?.first)}</span> on the first prompt and{" "}
           <span className="num text-ink">{signed(start?.second)}</span> on the second.
@@ -397,7 +397,7 @@ function Chosen({
 }) {
   return (
     <div
-      className="flex flex-wrap items-center gap-x-3 gap-y-1.5 rounded border border-line bg-raised px-2.5 py-1.5 text-xs"
+      className="sticky bottom-2 z-10 flex flex-wrap items-center gap-x-3 gap-y-1.5 rounded border border-line-strong bg-raised px-2.5 py-1.5 text-xs"
       data-testid="sweep-chosen"
     >
       <span className="flex items-center gap-1.5">
@@ -433,34 +433,39 @@ function Legend({ largest }: { largest: number }) {
     return effectBackground(value, end, 1) ?? "var(--panel)";
   });
   return (
-    <div className="text-2xs text-ink-2" data-testid="sweep-legend">
-      <div className="relative h-2.5 w-64 rounded-sm border border-line">
-        <div className="h-full" style={{ background: `linear-gradient(to right, ${stops.join(", ")})` }} />
-        {marks.slice(1, -1).map((mark) => (
-          <span
-            key={mark}
-            className="absolute top-0 h-full w-px bg-ink-3"
-            style={{ left: `${50 + (50 * mark) / end}%` }}
-          />
-        ))}
-      </div>
-      <div className="num relative h-4 w-64" aria-hidden="true">
-        {marks.map((mark, i) => {
-          // Marks that would lie on each other: the inner one gives way.
-          const inner = i > 0 && i < marks.length - 1 && mark !== 0;
-          if (inner && (end < 1.35 || end > 6)) return null;
-          return (
+    <div className="flex flex-wrap gap-x-3 text-2xs text-ink-2" data-testid="sweep-legend">
+      <span>
+        share of the difference restored:
+        <br />0 is the first prompt’s D, +1 the second’s
+      </span>
+      <div>
+        <div className="relative h-2.5 w-64 rounded-sm border border-line">
+          <div className="h-full" style={{ background: `linear-gradient(to right, ${stops.join(", ")})` }} />
+          {marks.slice(1, -1).map((mark) => (
             <span
               key={mark}
-              className="absolute -translate-x-1/2 first:translate-x-0 last:-translate-x-full"
+              className="absolute top-0 h-full w-px bg-ink-3"
               style={{ left: `${50 + (50 * mark) / end}%` }}
-            >
-              {signed(mark)}
-            </span>
-          );
-        })}
+            />
+          ))}
+        </div>
+        <div className="num relative h-4 w-64" aria-hidden="true">
+          {marks.map((mark, i) => {
+            // Marks that would lie on each other: the inner one gives way.
+            const inner = i > 0 && i < marks.length - 1 && mark !== 0;
+            if (inner && (end < 1.35 || end > 6)) return null;
+            return (
+              <span
+                key={mark}
+                className="absolute -translate-x-1/2 first:translate-x-0 last:-translate-x-full"
+                style={{ left: `${50 + (50 * mark) / end}%` }}
+              >
+                {signed(mark)}
+              </span>
+            );
+          })}
+        </div>
       </div>
-      <span>share of the difference restored: 0 is the first prompt’s D, +1 the second’s</span>
     </div>
   );
 }
