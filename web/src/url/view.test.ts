@@ -26,8 +26,13 @@ const FULL: View = {
   trace: ["attn.23.3@13<-9:q", "neuron.20.5@9:both"],
   compare: "second",
   verify: 100,
+  measured: ["attn.1.5@1", "attn.23.3@13<-9"],
+  ablation: "resample",
+  renormalise: true,
+  disagree: true,
   sweep: true,
   generate: true,
+  sampling: { n: 48, temperature: 0.8, seed: 7 },
   head: "attn.23.3",
 };
 

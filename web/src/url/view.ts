@@ -1,4 +1,4 @@
-import type { Filters, Question, Status } from "../api/types";
+import type { Ablation, Filters, Question, Status } from "../api/types";
 
 /** Everything the page shows, as the address bar spells it. What is at its default is left out. */
 export interface View {
@@ -34,14 +34,33 @@ export interface View {
   compare: Compared | null;
   /** How many of the most promising nodes are measured; null: none. */
   verify: number | null;
+  /** Ids of nodes that are measured besides. */
+  measured: string[];
+  ablation: Ablation;
+  /** Whether the rest of a cut pair's row is scaled to sum to 1 again while it is measured. */
+  renormalise: boolean;
+  /** Whether only the rows are listed whose estimate and measurement disagree. */
+  disagree: boolean;
   sweep: boolean;
   generate: boolean;
+  /** How a continuation is drawn. */
+  sampling: Sampling;
   /** The head whose attention pattern is open, such as attn.23.3. */
   head: string | null;
 }
 
+export interface Sampling {
+  /** Tokens to add. */
+  n: number;
+  /** 0: always the likeliest. */
+  temperature: number;
+  seed: number;
+}
+
 export const COMPARED = ["edited", "second"] as const;
 export type Compared = (typeof COMPARED)[number];
+
+export const ABLATIONS = ["zero", "mean", "resample"] as const satisfies readonly Ablation[];
 
 export const KINDS = ["embed", "attn", "neuron", "bias"] as const;
 export type Kind = (typeof KINDS)[number];
@@ -61,6 +80,13 @@ export const COLUMNS = [
   "direct_effect",
   "estimated_effect",
   "verified_effect",
+  "disagreement",
+  "direct_left",
+  "direct_difference",
+  "direct_right",
+  "estimated_left",
+  "estimated_difference",
+  "estimated_right",
 ] as const;
 export type Column = (typeof COLUMNS)[number];
 export const ORDERS = ["size", "desc", "asc"] as const;
@@ -95,8 +121,13 @@ export const DEFAULT_VIEW: View = {
   trace: [],
   compare: null,
   verify: null,
+  measured: [],
+  ablation: "zero",
+  renormalise: false,
+  disagree: false,
   sweep: false,
   generate: false,
+  sampling: { n: 24, temperature: 0, seed: 0 },
   head: null,
 };
 
@@ -132,8 +163,17 @@ export function readView(search: string): View {
     trace: params.getAll("tr"),
     compare: oneOf(COMPARED, params.get("cmp")) ?? null,
     verify: whole(params.get("v")),
+    measured: list(params.get("vn")),
+    ablation: oneOf(ABLATIONS, params.get("abl")) ?? DEFAULT_VIEW.ablation,
+    renormalise: params.get("renorm") === "1",
+    disagree: params.get("dis") === "1",
     sweep: params.get("sweep") === "1",
     generate: params.get("gen") === "1",
+    sampling: {
+      n: whole(params.get("n")) ?? DEFAULT_VIEW.sampling.n,
+      temperature: decimal(params.get("temp")) ?? DEFAULT_VIEW.sampling.temperature,
+      seed: whole(params.get("seed")) ?? DEFAULT_VIEW.sampling.seed,
+    },
     head: params.get("head"),
   };
 }
@@ -164,8 +204,20 @@ export function writeView(view: View): string {
   for (const step of view.trace) params.append("tr", step);
   if (view.compare !== null) params.set("cmp", view.compare);
   if (view.verify !== null) params.set("v", String(view.verify));
+  if (view.measured.length) params.set("vn", view.measured.join(","));
+  if (view.ablation !== DEFAULT_VIEW.ablation) params.set("abl", view.ablation);
+  if (view.renormalise) params.set("renorm", "1");
+  if (view.disagree) params.set("dis", "1");
   if (view.sweep) params.set("sweep", "1");
   if (view.generate) params.set("gen", "1");
+  for (const [name, key] of [
+    ["n", "n"],
+    ["temp", "temperature"],
+    ["seed", "seed"],
+  ] as const) {
+    const value = view.sampling[key];
+    if (value !== DEFAULT_VIEW.sampling[key]) params.set(name, String(value));
+  }
   if (view.head !== null) params.set("head", view.head);
   const text = params.toString();
   return text && `?${text}`;
@@ -223,7 +275,11 @@ export function switched(edit: string): string {
 export function filtersOf(view: View): Filters | null {
   const { kinds, layers, positions, sources, top } = view;
   const filtered = kinds.length || layers.length || positions.length || sources.length;
-  if (!filtered && top === DEFAULT_VIEW.top) return null;
+  return filtered || top !== DEFAULT_VIEW.top ? allFilters(view) : null;
+}
+
+/** The filters of a view, spelled out. */
+export function allFilters({ kinds, layers, positions, sources, top }: View): Filters {
   return {
     top,
     threshold: null,
@@ -244,6 +300,10 @@ function list(text: string | null): string[] {
 
 function whole(text: string | null): number | null {
   return text !== null && /^\d{1,9}$/.test(text) ? Number(text) : null;
+}
+
+function decimal(text: string | null): number | null {
+  return text !== null && /^\d{1,3}(\.\d{1,6})?$/.test(text) ? Number(text) : null;
 }
 
 function numbers(text: string | null): number[] {

@@ -1,7 +1,9 @@
-import type { Candidate } from "../../api/types";
+import type { Candidate, ComparedAnswers } from "../../api/types";
+import { Button } from "../../components/Button";
 import { TokenText } from "../../components/TokenText";
 import { percent, signed } from "../../format/number";
-import type { View } from "../../url/view";
+import type { Compared, View } from "../../url/view";
+import { ComparedCandidates } from "./ComparedCandidates";
 import { Panel } from "./Panel";
 import type { Shown } from "./queries";
 
@@ -9,11 +11,19 @@ import type { Shown } from "./queries";
 export function CandidateTable({
   shown,
   stale,
+  compared,
+  against,
   onAsk,
+  onContinue,
 }: {
   shown: Shown | null;
   stale: boolean;
+  /** Both sides, when the tables compare. */
+  compared: ComparedAnswers | null;
+  against: Compared | null;
   onAsk: (change: Partial<View>) => void;
+  /** Lets the model go on from the prompt; null: it does already. */
+  onContinue: (() => void) | null;
 }) {
   if (!shown) return null;
   const { question, answer } = shown;
@@ -36,11 +46,50 @@ export function CandidateTable({
       title="Next token"
       className={stale ? "stale" : ""}
       actions={
-        <span className="truncate text-2xs text-ink-3">
-          after <TokenText text={answer.tokens[answer.direction.position]?.text ?? ""} />
-        </span>
+        <>
+          <span className="truncate text-2xs text-ink-3">
+            after <TokenText text={answer.tokens[answer.direction.position]?.text ?? ""} />
+          </span>
+          {onContinue && (
+            <Button className="ml-auto" title="Let the model go on from the prompt" onClick={onContinue}>
+              Continue the text
+            </Button>
+          )}
+        </>
       }
     >
+      {compared && against ? (
+        <ComparedCandidates
+          candidates={compared.comparison.candidates}
+          compared={against}
+          targets={targets}
+          distractors={distractors}
+        />
+      ) : (
+        <Single
+          candidates={answer.candidates}
+          targets={targets}
+          distractors={distractors}
+          onToggle={toggle}
+        />
+      )}
+    </Panel>
+  );
+}
+
+function Single({
+  candidates,
+  targets,
+  distractors,
+  onToggle,
+}: {
+  candidates: readonly Candidate[];
+  targets: readonly string[];
+  distractors: readonly string[];
+  onToggle: (side: "targets" | "distractors", text: string) => void;
+}) {
+  return (
+    <>
       <table className="w-full table-fixed border-collapse text-xs">
         <colgroup>
           <col className="w-8" />
@@ -59,7 +108,7 @@ export function CandidateTable({
           </tr>
         </thead>
         <tbody>
-          {answer.candidates.map((candidate: Candidate) => {
+          {candidates.map((candidate) => {
             const { text } = candidate;
             const isTarget = targets.includes(text);
             const isDistractor = distractors.includes(text);
@@ -92,13 +141,13 @@ export function CandidateTable({
                     tone="toward"
                     on={isTarget}
                     label={`${isTarget ? "No longer the target" : "Make the target"}: ${text}`}
-                    onClick={() => toggle("targets", text)}
+                    onClick={() => onToggle("targets", text)}
                   />
                   <Side
                     tone="against"
                     on={isDistractor}
                     label={`${isDistractor ? "No longer the distractor" : "Make the distractor"}: ${text}`}
-                    onClick={() => toggle("distractors", text)}
+                    onClick={() => onToggle("distractors", text)}
                   />
                 </td>
               </tr>
@@ -110,7 +159,7 @@ export function CandidateTable({
         <span className="text-toward-ink">+</span> makes a token the target,{" "}
         <span className="text-against-ink">−</span> the distractor.
       </p>
-    </Panel>
+    </>
   );
 }
 

@@ -4,6 +4,10 @@ import { Button } from "../../components/Button";
 const KEYS = [
   ["j / k", "next / previous node"],
   ["Enter", "open or close the node"],
+  ["a", "switch the node off, or on again: an edit"],
+  ["t", "trace it upstream; then q, k, b, v (g, u, b for a neuron) says through what"],
+  ["v / V", "verify the node / the most promising ones"],
+  ["x", "select the node, to edit or verify several"],
   ["/", "filter the nodes by text"],
   ["?", "this help"],
   ["Esc", "close, or leave a field"],
@@ -18,6 +22,18 @@ const WORDS = [
   [
     "Estimated effect",
     "activation × gradient: a first-order guess of what switching the node off would cost. It ranks; it does not prove",
+  ],
+  [
+    "Verified effect",
+    "D as is minus D when the model runs without the node: measured, and so the answer to what the estimate guesses. ≠ marks where they disagree",
+  ],
+  [
+    "Edit",
+    "a change made inside the model while it runs: zero, mean, patch (the value on the second prompt), scale, set, steer, cut. Edits are applied from the top of the stack down",
+  ],
+  [
+    "Trace",
+    "explains a node in place of D: S is its own input, such as an attention score through its query, and every table is then about S. The trail above the answer leads back",
   ],
   ["Write norm", "the length of the vector that the node adds to the residual stream"],
   [
@@ -35,7 +51,7 @@ export function Help({ onClose }: { onClose: () => void }) {
       ref={dialog}
       onClose={onClose}
       aria-labelledby="help-title"
-      className="m-auto w-[min(34rem,calc(100vw-2rem))] rounded-lg border border-line-strong bg-panel p-4 text-ink backdrop:bg-black/40"
+      className="m-auto max-h-[calc(100dvh-2rem)] w-[min(34rem,calc(100vw-2rem))] rounded-lg border border-line-strong bg-panel p-4 text-ink backdrop:bg-black/40"
     >
       <div className="flex items-center justify-between">
         <h2 id="help-title" className="text-base font-semibold">

@@ -1,6 +1,6 @@
 import type { UseQueryResult } from "@tanstack/react-query";
 import { useMemo, useRef, useState } from "react";
-import type { Lens } from "../../api/types";
+import type { Lens, Token } from "../../api/types";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { Segmented } from "../../components/Segmented";
@@ -9,15 +9,16 @@ import { TokenText } from "../../components/TokenText";
 import { useSize } from "../../components/useSize";
 import { percent, signed } from "../../format/number";
 import type { MapName, View } from "../../url/view";
+import { zero } from "./edits";
 import { HeatMap } from "./HeatMap";
-import { cellFilters, gridOf } from "./maps";
+import { cellFilters, gridOf, readingPositions } from "./maps";
 import { Panel } from "./Panel";
 import type { Shown } from "./queries";
 import { WaterfallChart } from "./WaterfallChart";
 import { waterfall } from "./waterfall";
 
 const MAP_CHOICES = [
-  { value: "direct", label: "Direct", title: "Direct effect on D; attention is put on the token it reads" },
+  { value: "direct", label: "Direct", title: "Direct effect; attention is put on the token it reads" },
   {
     value: "estimated",
     label: "Estimated",
@@ -39,12 +40,15 @@ export function LayerPanel({
   view,
   onMap,
   onCell,
+  onAblate,
 }: {
   shown: Shown;
   lens: UseQueryResult<Lens>;
   view: View;
   onMap: (map: MapName) => void;
   onCell: (filters: ReturnType<typeof cellFilters>) => void;
+  /** Switches places off, or on again if all of them are off. */
+  onAblate: (places: readonly string[]) => void;
 }) {
   const { answer } = shown;
   const steps = useMemo(() => waterfall(answer.by_layer), [answer]);
@@ -53,7 +57,9 @@ export function LayerPanel({
   const box = useRef<HTMLDivElement>(null);
   const { width } = useSize(box);
   const wide = width >= 620;
-  const at = answer.direction.position;
+  const reading = useMemo(() => readingPositions(answer), [answer]);
+  const at = reading[0] ?? answer.direction.position;
+  const goal = answer.trace.length ? "S" : "D";
   const rows = answer.by_layer_position.direct.length + 1;
   const rowHeight = Math.max(6, Math.min(16, Math.floor(352 / rows)));
   const chosen =
@@ -84,7 +90,8 @@ export function LayerPanel({
           <>
             <WaterfallChart
               fall={steps}
-              value={answer.direction.value}
+              goal={goal}
+              value={answer.accounting.value}
               rowHeight={rowHeight}
               axis={axis}
               width={fallWidth}
@@ -100,7 +107,7 @@ export function LayerPanel({
                   label={EXPLAINED[view.map]}
                   chosen={chosen}
                   onHover={setTip}
-                  onPick={(row, column) => onCell(cellFilters(view.map, row, column, at))}
+                  onPick={(row, column) => onCell(cellFilters(view.map, row, column, reading))}
                 />
               ) : lens.error ? (
                 <Notice error={lens.error}>
@@ -115,6 +122,7 @@ export function LayerPanel({
           </>
         )}
       </div>
+      {chosen && <LayerEdits view={view} tokens={answer.tokens} onAblate={onAblate} />}
       {tip && grid && (
         <Tip anchor={tip.anchor}>
           <Facts
@@ -140,5 +148,52 @@ export function LayerPanel({
         </Tip>
       )}
     </Panel>
+  );
+}
+
+/** Whole layers to switch off, at the token that was picked in the map. */
+function LayerEdits({
+  view,
+  tokens,
+  onAblate,
+}: {
+  view: View;
+  tokens: readonly Token[];
+  onAblate: (places: readonly string[]) => void;
+}) {
+  const layer = view.layers[0];
+  const position = view.positions[0];
+  const source = view.sources[0];
+  const at = position === undefined ? "" : `@${position}`;
+  const text = (i: number) => <TokenText text={tokens[i]?.text ?? ""} />;
+  const places = [
+    source === undefined
+      ? { place: `attn.${layer}.*${at}`, label: "all heads" }
+      : { place: `attn.${layer}.*${at}<-${source}`, label: "what all heads read there" },
+    ...(source === undefined ? [{ place: `neuron.${layer}.*${at}`, label: "the MLP" }] : []),
+  ];
+  return (
+    <p className="flex flex-wrap items-center gap-1.5 border-t border-line px-3 py-1.5 text-xs text-ink-2">
+      <span>
+        Layer {layer}
+        {position !== undefined && <> at {text(position)}</>}
+        {source !== undefined && <> from {text(source)}</>}:
+      </span>
+      {places.map(({ place, label }) => {
+        const off = view.edits.includes(zero(place));
+        return (
+          <Button
+            key={place}
+            aria-pressed={off}
+            className={off ? "border-ink! text-ink!" : ""}
+            title={off ? "Take the ablation out of the edits" : `Adds the edit zero:${place}`}
+            onClick={() => onAblate([place])}
+          >
+            {off ? "Ablated: " : "Ablate "}
+            {label}
+          </Button>
+        );
+      })}
+    </p>
   );
 }

@@ -1,3 +1,4 @@
+import type { ReactNode } from "react";
 import type { NodeEffect, Question, Token, TokenScore } from "../../api/types";
 import { activationBackground, effectBackground, largest } from "../../colour/scale";
 import { Button } from "../../components/Button";
@@ -12,10 +13,13 @@ export function NodeDetailRow({
   question,
   node,
   tokens,
+  children,
 }: {
   question: Question;
   node: NodeEffect;
   tokens: readonly Token[];
+  /** The tools of the node. */
+  children: ReactNode;
 }) {
   const { data, error, refetch } = useNode(question, node.id);
   const place = (position: number | null) => (position === null ? "" : visible(tokens[position]?.text ?? ""));
@@ -27,6 +31,7 @@ export function NodeDetailRow({
       data-testid={`detail-${node.id}`}
     >
       <div role="cell" className="sticky left-0 max-w-[calc(100vw-2rem)] px-3">
+        {children}
         {error ? (
           <Notice error={error}>
             <Button onClick={() => refetch()}>Retry</Button>

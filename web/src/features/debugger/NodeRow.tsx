@@ -1,44 +1,73 @@
-import type { NodeEffect, Token } from "../../api/types";
+import type { Token } from "../../api/types";
 import { activationBackground, effectBackground } from "../../colour/scale";
 import { Icon } from "../../components/Icon";
 import { TokenText } from "../../components/TokenText";
 import { signed } from "../../format/number";
-import { type ColumnInfo, groupOf, type Maxima, type NumberColumn } from "./nodeRows";
+import { type ColumnInfo, disagrees, type Maxima, maximumOf, type Row, valueIn } from "./nodeRows";
 
 export const ROW_HEIGHT = 27;
 
 /** One node of the table. */
 export function NodeRow({
-  node,
+  row,
   tokens,
   index,
   open,
   active,
+  chosen,
+  ablated,
+  measuring,
+  measuredHow,
   maxima,
   columns,
   onClick,
+  onChoose,
 }: {
-  node: NodeEffect;
+  row: Row;
+  /** The prompt that the row's node belongs to. */
   tokens: readonly Token[];
   index: number;
   open: boolean;
   active: boolean;
+  /** Whether it is part of the selection. */
+  chosen: boolean;
+  /** Whether an edit switches it off. */
+  ablated: boolean;
+  measuring: boolean;
+  /** How verified effects were measured, for the title of one. */
+  measuredHow: string;
   maxima: Maxima;
   columns: readonly ColumnInfo[];
   onClick: () => void;
+  onChoose: () => void;
 }) {
+  const off = disagrees(row.estimated_effect, row.verified_effect);
   return (
     <div
       role="row"
       aria-rowindex={index + 2}
-      data-node={node.id}
+      data-node={row.id}
       onClick={onClick}
       style={{ height: ROW_HEIGHT }}
       className={`node-grid cursor-pointer border-b border-line text-xs hover:bg-raised ${
         active ? "bg-raised shadow-[inset_2px_0_0_var(--focus)]" : ""
       }`}
     >
-      <div role="cell" className="flex min-w-0 items-center px-2">
+      <div
+        role="cell"
+        className="flex items-center justify-center"
+        onClick={(event) => event.stopPropagation()}
+      >
+        <input
+          type="checkbox"
+          checked={chosen}
+          aria-label={`Select ${row.id}`}
+          title="Select for an edit of several (x)"
+          onChange={onChoose}
+          className={`size-3.5 ${chosen ? "" : "opacity-45 hover:opacity-100 focus:opacity-100"}`}
+        />
+      </div>
+      <div role="cell" className="flex min-w-0 items-center px-1">
         <button
           type="button"
           aria-expanded={open}
@@ -53,30 +82,54 @@ export function NodeRow({
             size={11}
             className={`shrink-0 text-ink-3 transition-transform ${open ? "rotate-90" : ""}`}
           />
-          <span className="truncate font-mono">{node.id.replace("<-", "←")}</span>
+          <span
+            className={`truncate font-mono ${ablated ? "text-ink-3 line-through" : ""}`}
+            title={ablated ? `${row.id} is switched off by an edit` : row.id}
+          >
+            {row.id.replace("<-", "←")}
+          </span>
         </button>
       </div>
       <div role="cell" className="flex min-w-0 items-center gap-1 overflow-hidden px-2">
-        <Place tokens={tokens} node={node} />
+        <Place tokens={tokens} row={row} />
       </div>
       {columns
         .filter(({ look }) => look !== "name")
         .map(({ column, look }) => {
-          const name = column as NumberColumn;
-          const value = node[name];
-          const max = name === "activation" ? (maxima.activation[groupOf(node)] ?? 0) : maxima[name];
+          const value = valueIn(row, column);
+          const max = maximumOf(maxima, row, column);
           const background =
             look === "effect"
               ? effectBackground(value ?? 0, max)
-              : activationBackground(Math.abs(value ?? 0), max);
+              : look === "amount"
+                ? activationBackground(Math.abs(value ?? 0), max)
+                : undefined;
+          const verified = column === "verified_effect";
           return (
             <div
               key={column}
               role="cell"
-              className="num flex items-center justify-end px-2"
+              data-column={column}
+              className={`num flex items-center justify-end gap-1 px-2 ${look === "plain" ? "text-ink-2" : ""}`}
               style={{ background }}
+              title={verified && value !== null ? measuredHow : undefined}
             >
-              {signed(value)}
+              {verified && off && (
+                <span
+                  className="font-semibold"
+                  title="The estimate disagrees: off by more than 0.1, and by more than half of the larger"
+                >
+                  <span aria-hidden="true">≠</span>
+                  <span className="sr-only">disagrees with the estimate</span>
+                </span>
+              )}
+              {verified && measuring && value === null ? (
+                <span className="text-ink-3" title="Being measured">
+                  …
+                </span>
+              ) : (
+                signed(value)
+              )}
             </div>
           );
         })}
@@ -84,7 +137,7 @@ export function NodeRow({
   );
 }
 
-function Place({ tokens, node }: { tokens: readonly Token[]; node: NodeEffect }) {
+function Place({ tokens, row: node }: { tokens: readonly Token[]; row: Row }) {
   if (node.position === null) return <span className="text-ink-3">every token</span>;
   return (
     <>

@@ -1,18 +1,21 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { type RefObject, useEffect, useMemo, useRef, useState } from "react";
-import type { NodeEffect, Token } from "../../api/types";
+import { type RefObject, useCallback, useEffect, useMemo, useRef, useState } from "react";
+import type { Model, Token } from "../../api/types";
 import { Button } from "../../components/Button";
 import { Icon } from "../../components/Icon";
 import { Notice } from "../../components/Notice";
 import { visible } from "../../format/token";
 import type { ChangeView } from "../../url/useView";
 import { type Column, KINDS, type Kind, TOPS, type View } from "../../url/view";
+import { noEdit, zero } from "./edits";
 import { download, toCsv } from "./exports";
+import { type Actions, NodeActions } from "./NodeActions";
 import { NodeDetailRow } from "./NodeDetailRow";
 import { NodeRow, ROW_HEIGHT } from "./NodeRow";
-import { columnsOf, matching, maximaOf, sorted, TABLE_COLUMNS } from "./nodeRows";
+import { type ColumnInfo, disagrees, matching, maximaOf, type Row, sorted, sortIn } from "./nodeRows";
 import { Panel } from "./Panel";
-import { questionKey, type Shown, type useNodes } from "./queries";
+import { questionKey, type Shown } from "./queries";
+import { noTrace, waysOf } from "./trace";
 import { useKeys } from "./useKeys";
 import { usePaintMeasure } from "./usePaintMeasure";
 
@@ -22,46 +25,85 @@ const KIND_NAMES: Record<Kind, string> = {
   neuron: "neurons",
   bias: "biases",
 };
+/** A note about a key that could not do its work stays this long. */
+const NOTE_MS = 6000;
 
-/** Every node that matters to D, sorted, filtered and opened. */
+/** Every node that matters to what is explained, sorted, filtered, opened and acted on. */
 export function NodeTable({
   shown,
-  table,
+  rows: all,
+  columns,
+  secondTokens,
+  stale,
+  error,
   view,
+  model,
+  active,
+  waiting,
+  measuredHow,
+  actions,
+  onActive,
   onChange,
   finder,
 }: {
   shown: Shown;
-  table: ReturnType<typeof useNodes>;
+  rows: readonly Row[];
+  columns: readonly ColumnInfo[];
+  /** The tokens of the second prompt, when the table compares with it. */
+  secondTokens: readonly Token[] | null;
+  /** Whether the rows belong to the filters before. */
+  stale: boolean;
+  error: Error | null;
   view: View;
+  model: Model | undefined;
+  /** Id of the row that the keys act on. */
+  active: string | null;
+  /** Ids of nodes that are being measured. */
+  waiting: ReadonlySet<string>;
+  measuredHow: string;
+  actions: Actions;
+  onActive: (id: string | null) => void;
   onChange: ChangeView;
   finder: RefObject<HTMLInputElement | null>;
 }) {
   const { answer, question } = shown;
-  const all = table.nodes ?? answer.nodes;
-  const { find, sort } = view;
-  const nodes = useMemo(
-    () => sorted(matching(all, find, answer.tokens), sort),
-    [all, find, sort, answer.tokens],
-  );
+  const { find, disagree } = view;
+  const { column: sortColumn, order: sortOrder } = sortIn(view.sort, columns);
+  const rows = useMemo(() => {
+    const found = matching(all, find, answer.tokens);
+    const listed = disagree
+      ? found.filter((row) => disagrees(row.estimated_effect, row.verified_effect))
+      : found;
+    return sorted(listed, { column: sortColumn, order: sortOrder });
+  }, [all, find, disagree, sortColumn, sortOrder, answer.tokens]);
   const maxima = useMemo(() => maximaOf(all), [all]);
-  const columns = useMemo(() => columnsOf(all), [all]);
-  const [active, setActive] = useState(-1);
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const [note, setNote] = useNote();
+  const [tracing, setTracing] = useState<string | null>(null);
   const scroller = useRef<HTMLDivElement>(null);
   const openIds = useMemo(() => new Set(view.open), [view.open]);
+  const ablated = useMemo(() => new Set(view.edits), [view.edits]);
+  const at = active === null ? -1 : rows.findIndex((row) => row.id === active);
   const virtual = useVirtualizer({
-    count: nodes.length,
+    count: rows.length,
     getScrollElement: () => scroller.current,
-    estimateSize: (i) => (openIds.has(nodes[i]?.id ?? "") ? 240 : ROW_HEIGHT),
-    getItemKey: (i) => nodes[i]?.id ?? i,
+    estimateSize: (i) => (openIds.has(rows[i]?.id ?? "") ? 280 : ROW_HEIGHT),
+    getItemKey: (i) => rows[i]?.id ?? i,
     overscan: 8,
   });
   usePaintMeasure(answer);
+  const filters = [view.kinds, view.layers, view.positions, view.sources, view.top].join("|");
   // biome-ignore lint/correctness/useExhaustiveDependencies: another list has another first row
   useEffect(() => {
-    setActive(-1);
     scroller.current?.scrollTo({ top: 0 });
-  }, [all, find, sort.column, sort.order]);
+    setChosen(new Set());
+  }, [question, filters, find, disagree, sortColumn, sortOrder]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the row is shown when it is chosen, not when it moves
+  useEffect(() => {
+    if (active === null) return;
+    if (at >= 0) virtual.scrollToIndex(at, { align: "auto" });
+    else if (all.length > 0) setNote(`${active} is not in this table: filters hide it.`);
+  }, [active]);
 
   const toggle = (id: string) =>
     onChange(
@@ -69,24 +111,62 @@ export function NodeTable({
       "replace",
     );
   const move = (step: number) => {
-    const next = Math.max(0, Math.min(nodes.length - 1, active + step));
-    setActive(next);
-    virtual.scrollToIndex(next, { align: "auto" });
+    const next = Math.max(0, Math.min(rows.length - 1, at + step));
+    onActive(rows[next]?.id ?? null);
     scroller.current?.scrollIntoView({ block: "nearest" });
   };
-  const openActive = () => {
-    const node = nodes[active];
-    if (node) toggle(node.id);
+  const choose = (id: string) =>
+    setChosen((old) => new Set(old.has(id) ? [...old].filter((other) => other !== id) : [...old, id]));
+  /** Does something with the active row, or says that there is none. */
+  const withActive = (what: string, act: (row: Row) => void) => {
+    const row = rows[at];
+    if (row) act(row);
+    else setNote(`Choose a row first, with j and k or a click: ${what} acts on it.`);
   };
-  useKeys({ j: () => move(1), k: () => move(-1), Enter: openActive });
+  const openActive = () => {
+    const row = rows[at];
+    if (row) toggle(row.id);
+  };
+  useKeys({
+    j: () => move(1),
+    k: () => move(-1),
+    Enter: openActive,
+    x: () => withActive("x", (row) => choose(row.id)),
+    a: () =>
+      withActive("a", (row) => {
+        const why = noEdit(row);
+        if (why) setNote(why);
+        else actions.ablate([row.id]);
+      }),
+    v: () =>
+      withActive("v", (row) => {
+        if (row.verified_effect === null) actions.verify([row.id]);
+      }),
+    V: actions.verifyTop,
+    t: () =>
+      withActive("t", (row) => {
+        const why = noTrace(row);
+        const ways = waysOf(row, model);
+        const [only] = ways;
+        if (why) setNote(why);
+        else if (only && ways.length === 1)
+          actions.trace(`${row.id}:${only.through}`, view.trace.length ? view.trace.length - 1 : null);
+        else {
+          if (!openIds.has(row.id)) toggle(row.id);
+          setTracing(row.id);
+        }
+      }),
+  });
 
-  const sortBy = (column: Column) => {
-    const numeric = TABLE_COLUMNS.find((one) => one.column === column)?.look !== "name";
+  const sortBy = (column: Column, numeric: boolean) => {
     // Largest size, then highest, then lowest; what has no sign or size to speak of goes up, then down.
     const orders = numeric ? (["size", "desc", "asc"] as const) : (["asc", "desc"] as const);
-    const at = sort.column === column ? (orders as readonly string[]).indexOf(sort.order) : -1;
-    onChange({ sort: { column, order: orders[(at + 1) % orders.length] ?? "desc" } }, "replace");
+    const now = sortColumn === column ? (orders as readonly string[]).indexOf(sortOrder) : -1;
+    onChange({ sort: { column, order: orders[(now + 1) % orders.length] ?? "desc" } }, "replace");
   };
+  const showAll = () =>
+    onChange({ find: "", kinds: [], layers: [], positions: [], sources: [], disagree: false });
+  const editable = rows.filter((row) => chosen.has(row.id) && noEdit(row) === null).map(({ id }) => id);
 
   return (
     <Panel
@@ -94,8 +174,8 @@ export function NodeTable({
       actions={
         <>
           <span className="num text-2xs text-ink-3" data-testid="node-count">
-            {nodes.length}
-            {find && nodes.length !== all.length ? ` of ${all.length}` : ""}
+            {rows.length}
+            {rows.length !== all.length ? ` of ${all.length}` : ""}
           </span>
           <fieldset className="flex gap-1">
             <legend className="sr-only">Kinds</legend>
@@ -152,12 +232,24 @@ export function NodeTable({
                   ))}
               </select>
             </label>
-            <Button icon="save" onClick={() => download("clew-nodes.csv", "text/csv", toCsv(nodes))}>
+            <Button icon="save" onClick={() => download("clew-nodes.csv", "text/csv", toCsv(rows))}>
               CSV
             </Button>
             <Button
               icon="save"
-              onClick={() => download("clew-nodes.json", "application/json", JSON.stringify(nodes, null, 2))}
+              onClick={() =>
+                download(
+                  "clew-nodes.json",
+                  "application/json",
+                  JSON.stringify(
+                    rows.map(({ disagreement: _, change, ...node }) =>
+                      change ? { ...node, left: change.left, right: change.right } : node,
+                    ),
+                    null,
+                    2,
+                  ),
+                )
+              }
             >
               JSON
             </Button>
@@ -165,39 +257,71 @@ export function NodeTable({
         </>
       }
     >
-      {table.error && <Notice error={table.error} className="mx-3 mb-2" />}
+      {error && <Notice error={error} className="mx-3 mb-2" />}
+      {chosen.size > 0 && (
+        <div className="flex flex-wrap items-center gap-1.5 border-t border-line px-3 py-1.5 text-xs">
+          <span className="num">{chosen.size} selected</span>
+          <Button
+            disabled={editable.length === 0}
+            title={
+              editable.length === 0
+                ? "Biases cannot be switched off: they are constants of the model"
+                : editable.length < chosen.size
+                  ? "Switches off all that can be; biases cannot"
+                  : "Switches all of them off, or on again"
+            }
+            onClick={() => actions.ablate(editable)}
+          >
+            Ablate selection
+          </Button>
+          <Button title="Run the model without each of them" onClick={() => actions.verify([...chosen])}>
+            Verify selection
+          </Button>
+          <Button look="bare" onClick={() => setChosen(new Set())}>
+            Clear
+          </Button>
+        </div>
+      )}
+      <p role="status" className={note ? "border-t border-line px-3 py-1 text-xs text-ink-2" : "sr-only"}>
+        {note}
+      </p>
       <div
         ref={scroller}
         role="table"
         aria-label="Nodes"
-        aria-rowcount={nodes.length + 1}
-        className={`max-h-[34rem] overflow-auto border-t border-line ${table.stale ? "stale" : ""}`}
+        aria-rowcount={rows.length + 1}
+        className={`max-h-[34rem] overflow-auto border-t border-line ${stale ? "stale" : ""}`}
       >
-        <div className="min-w-[38rem]">
+        <div style={{ minWidth: `${18.5 + 5 * (columns.length - 2)}rem` }}>
           <div
             role="row"
             aria-rowindex={1}
-            className={`node-grid sticky top-0 z-10 border-b border-line bg-panel text-xs text-ink-2`}
+            className="node-grid sticky top-0 z-10 border-b border-line bg-panel text-xs text-ink-2"
           >
+            <div role="columnheader">
+              <span className="sr-only">Selected</span>
+            </div>
             {columns.map(({ column, label, title, look }) => {
-              const on = sort.column === column;
+              const on = sortColumn === column;
               return (
                 <div
                   key={column}
                   role="columnheader"
-                  aria-sort={on ? (sort.order === "asc" ? "ascending" : "descending") : "none"}
+                  aria-sort={on ? (sortOrder === "asc" ? "ascending" : "descending") : "none"}
                   className={look === "name" ? "" : "text-right"}
                 >
                   <button
                     type="button"
                     title={`${title}. Click to sort.`}
-                    onClick={() => sortBy(column)}
-                    className={`h-6.5 px-2 hover:text-ink ${on ? "font-semibold text-ink" : ""}`}
+                    onClick={() => sortBy(column, look !== "name")}
+                    className={`h-6.5 whitespace-nowrap hover:text-ink ${column === "id" ? "pr-2 pl-1" : "px-2"} ${
+                      on ? "font-semibold text-ink" : ""
+                    }`}
                   >
                     {label}
                     {on && (
                       <span className="pl-1 font-normal">
-                        {{ size: "|↓|", desc: "↓", asc: "↑" }[sort.order]}
+                        {{ size: "|↓|", desc: "↓", asc: "↑" }[sortOrder]}
                       </span>
                     )}
                   </button>
@@ -205,22 +329,23 @@ export function NodeTable({
               );
             })}
           </div>
-          {nodes.length === 0 ? (
+          {rows.length === 0 ? (
             <p className="px-3 py-6 text-center text-ink-2">
-              {find ? `No node here matches “${find}”.` : "No node passes these filters."}{" "}
-              <button
-                type="button"
-                className="underline"
-                onClick={() => onChange({ find: "", kinds: [], layers: [], positions: [], sources: [] })}
-              >
+              {find
+                ? `No node here matches “${find}”.`
+                : disagree
+                  ? "No verified effect here disagrees with its estimate."
+                  : "No node passes these filters."}{" "}
+              <button type="button" className="underline" onClick={showAll}>
                 Show all
               </button>
             </p>
           ) : (
             <div className="relative" style={{ height: virtual.getTotalSize() }}>
               {virtual.getVirtualItems().map((item) => {
-                const node = nodes[item.index] as NodeEffect;
-                const open = openIds.has(node.id);
+                const row = rows[item.index] as Row;
+                const open = openIds.has(row.id);
+                const tokens = row.change?.left === null && secondTokens ? secondTokens : answer.tokens;
                 return (
                   <div
                     key={item.key}
@@ -230,25 +355,41 @@ export function NodeTable({
                     style={{ transform: `translateY(${item.start}px)` }}
                   >
                     <NodeRow
-                      node={node}
-                      tokens={answer.tokens}
+                      row={row}
+                      tokens={tokens}
                       index={item.index}
                       open={open}
-                      active={item.index === active}
+                      active={row.id === active}
+                      chosen={chosen.has(row.id)}
+                      ablated={ablated.has(zero(row.id))}
+                      measuring={waiting.has(row.id)}
+                      measuredHow={measuredHow}
                       maxima={maxima}
                       columns={columns}
                       onClick={() => {
-                        setActive(item.index);
-                        toggle(node.id);
+                        onActive(row.id);
+                        toggle(row.id);
                       }}
+                      onChoose={() => choose(row.id)}
                     />
                     {open && (
                       <NodeDetailRow
                         key={questionKey(question)}
                         question={question}
-                        node={node}
-                        tokens={answer.tokens}
-                      />
+                        node={row}
+                        tokens={tokens}
+                      >
+                        <NodeActions
+                          node={row}
+                          view={view}
+                          model={model}
+                          actions={actions}
+                          verified={row.verified_effect !== null}
+                          measuring={waiting.has(row.id)}
+                          focusTrace={tracing === row.id}
+                          onFocused={() => setTracing(null)}
+                        />
+                      </NodeDetailRow>
                     )}
                   </div>
                 );
@@ -261,6 +402,20 @@ export function NodeTable({
   );
 }
 
+/** A sentence that goes away by itself. */
+function useNote(): [string, (note: string) => void] {
+  const [note, setNote] = useState("");
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  return [
+    note,
+    useCallback((next: string) => {
+      clearTimeout(timer.current);
+      setNote(next);
+      timer.current = setTimeout(() => setNote(""), NOTE_MS);
+    }, []),
+  ];
+}
 /** The filters set from the maps, each with a way to take it off. */
 function FilterChips({
   view,

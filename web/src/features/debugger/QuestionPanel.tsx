@@ -1,10 +1,10 @@
 import { useEffect, useRef, useState } from "react";
-import { Failure } from "../../api/client";
 import type { Question, Status, TokenEffect } from "../../api/types";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { Segmented } from "../../components/Segmented";
 import type { StripName, View } from "../../url/view";
+import { canRetry, placeOf } from "./failures";
 import { Panel } from "./Panel";
 import { type Shown, useTokens } from "./queries";
 import { TokenField } from "./TokenField";
@@ -16,18 +16,6 @@ const STRIP_CHOICES = [
   { value: "mlp", label: "MLP", title: "Estimated effect of all neurons that write at this token" },
   { value: "embed", label: "embed", title: "Estimated effect of this token's embedding" },
 ] as const;
-
-/** Asking the same again helps only when the question was not what was wrong. */
-function canRetry(error: Error): boolean {
-  return !(error instanceof Failure) || ["unreachable", "busy", "internal", "failed"].includes(error.code);
-}
-
-/** The part of the question that a failure is about: its note stands there. */
-function placeOf(error: Error): "prompt" | "tokens" | "direction" {
-  if (!(error instanceof Failure)) return "prompt";
-  if (error.code === "not_one_token" || error.code === "bad_direction") return "direction";
-  return error.code === "position_out_of_range" ? "tokens" : "prompt";
-}
 
 /** The prompt, the two sides of the direction, and where to look. */
 export function QuestionPanel({
@@ -96,7 +84,7 @@ export function QuestionPanel({
   const explain = (at: number | null = null) =>
     onAsk(spelled({ prompt: draft, at, ...(fromExample ? { targets: [], distractors: [] } : {}) }));
   const candidates = shown?.answer.candidates ?? [];
-  const place = error && placeOf(error);
+  const place = placeOf(error);
   const notice = error && (
     <Notice error={error}>{canRetry(error) && <Button onClick={onRetry}>Retry</Button>}</Notice>
   );

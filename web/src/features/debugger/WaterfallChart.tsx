@@ -8,17 +8,30 @@ const TITLES: Record<string, string> = {
   attn: "attention",
   mlp: "MLP",
   bias: "all biases",
+  edit: "what the edits add outside of any node",
+  constant: "what the traced node adds itself",
+  remainder: "what its non-linearity leaves over",
+};
+/** The labels of the steps that have a whole row after the layers. */
+const TAIL: Record<string, string> = {
+  bias: "biases",
+  edit: "edits",
+  constant: "const.",
+  remainder: "rest",
 };
 
-/** Direct effects step by step, from nothing to D: one row a layer, attention above MLP. */
+/** Direct effects step by step, from nothing to what is explained: one row a layer, attention above MLP. */
 export function WaterfallChart({
   fall,
+  goal,
   value,
   rowHeight,
   axis,
   width,
 }: {
   fall: Waterfall;
+  /** What is explained: D, or S in a trace. */
+  goal: "D" | "S";
   value: number;
   rowHeight: number;
   axis: number;
@@ -28,10 +41,11 @@ export function WaterfallChart({
   const layers = fall.steps.filter((step) => step.step === "mlp").length;
   const inner = width - 8;
   const x = (effect: number) => 4 + ((effect - fall.low) / (fall.high - fall.low || 1)) * inner;
+  const tail = fall.steps.filter((step) => step.layer === null && step.step !== "embed");
   const row = (step: Step) =>
-    step.layer === null ? (step.step === "embed" ? 0 : layers + 1) : step.layer + 1;
+    step.layer !== null ? step.layer + 1 : step.step === "embed" ? 0 : layers + 1 + tail.indexOf(step);
   const half = rowHeight / 2;
-  const endRow = layers + 2;
+  const endRow = layers + 1 + tail.length;
   const height = endRow * rowHeight + rowHeight + 4;
   const every = rowHeight >= 14 ? 1 : layers <= 12 ? 2 : 5;
   return (
@@ -40,7 +54,7 @@ export function WaterfallChart({
         width={axis + width}
         height={height}
         role="img"
-        aria-label={`Waterfall of direct effects by layer, ending at D = ${signed(value)}`}
+        aria-label={`Waterfall of direct effects by layer, ending at ${goal} = ${signed(value)}`}
       >
         <line x1={axis + x(0)} x2={axis + x(0)} y1={0} y2={height - 4} stroke="var(--line-strong)" />
         {Array.from({ length: layers }, (_, layer) => layer)
@@ -59,21 +73,24 @@ export function WaterfallChart({
         <text x={axis - 6} y={half + 3.5} textAnchor="end" className="fill-ink-3 text-[10px]">
           embed
         </text>
-        <text
-          x={axis - 6}
-          y={(layers + 1.5) * rowHeight + 3.5}
-          textAnchor="end"
-          className="fill-ink-3 text-[10px]"
-        >
-          biases
-        </text>
+        {tail.map((step, i) => (
+          <text
+            key={step.step}
+            x={axis - 6}
+            y={(layers + 1.5 + i) * rowHeight + 3.5}
+            textAnchor="end"
+            className="fill-ink-3 text-[10px]"
+          >
+            {TAIL[step.step] ?? step.step}
+          </text>
+        ))}
         <text
           x={axis - 6}
           y={(endRow + 0.5) * rowHeight + 3.5}
           textAnchor="end"
           className="fill-ink text-[10px] font-semibold"
         >
-          D
+          {goal}
         </text>
         {fall.steps.map((step) => {
           const whole = step.layer === null;
@@ -108,7 +125,7 @@ export function WaterfallChart({
         />
       </svg>
       <figcaption className="mt-0.5 pl-11 text-2xs text-ink-3">
-        attention solid, MLP pale; ends at D = {signed(value)}
+        attention solid, MLP pale; ends at {goal} = {signed(value)}
       </figcaption>
       {tip && (
         <Tip anchor={tip.anchor}>

@@ -1,5 +1,6 @@
-import type { NodeEffect, Question } from "../../api/types";
+import type { Direction, NodeEffect, Question } from "../../api/types";
 import type { View } from "../../url/view";
+import { readStep } from "./trace";
 
 const FIELDS = [
   "id",
@@ -26,44 +27,101 @@ function csvField(value: string | number | null | undefined): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** A Python program that asks the same question and prints the same table. */
-export function toPython(model: string, question: Question, view: View): string {
-  const asked = [
-    pythonText(question.prompt),
-    named("target", question.targets.map(pythonText)),
-    named("distractor", question.distractors.map(pythonText)),
-    question.position === null ? "" : `position=${question.position}`,
-    question.bos ? "bos=True" : "",
-  ].filter(Boolean);
-  const listed = [
+/**
+ * A Python program that makes the whole investigation and prints the same numbers.
+ *
+ * `direction` is the answer's: the second prompt is asked about the same tokens, also where the first one chose them.
+ */
+export function toPython(
+  model: string,
+  question: Question,
+  view: View,
+  direction: Pick<Direction, "targets" | "distractors">,
+): string {
+  const { second, edits, alignment, trace } = question;
+  const spelled = ({ text }: { text: string }) => pythonText(text);
+  const bos = question.bos ? "bos=True" : "";
+  const patches = edits.some((edit) => edit.startsWith("patch:"));
+  const resampled = view.ablation === "resample" && (view.verify !== null || view.measured.length > 0);
+  const aligned = alignment ? `alignment=${pythonList(alignment.map((to) => to ?? "None"))}` : "";
+  const uses = second !== null && (patches || resampled || view.compare === "second" || view.sweep);
+  const lines = [
+    "import clew",
+    "",
+    `model = clew.load(${pythonText(model)})`,
+    debug("run", question.prompt, [
+      named("target", question.targets.map(pythonText)),
+      named("distractor", question.distractors.map(pythonText)),
+      question.position === null ? "" : `position=${question.position}`,
+      bos,
+    ]),
+  ];
+  if (uses)
+    lines.push(
+      debug("second", second.prompt, [
+        named("target", direction.targets.map(spelled)),
+        named("distractor", direction.distractors.map(spelled)),
+        second.position === null || second.position === undefined ? "" : `position=${second.position}`,
+        bos,
+      ]),
+    );
+  const paired = ["second=second", aligned];
+  if (edits.length)
+    lines.push(`run = run.edit(${args(...edits.map(pythonText), ...(patches ? paired : []))})`);
+  lines.push("print(run.direction)", "print(run.candidates(10))");
+  // A comparison is of what is explained, so it comes after the trace.
+  const steps = trace.map((text) => {
+    const { node, through } = readStep(text);
+    return `run = run.trace(${args(pythonText(node), `through=${pythonText(through)}`)})`;
+  });
+  lines.push(...steps, "print(run.accounting())");
+  if (view.compare !== "second" && edits.length) lines.push("print(run.compare())");
+  if (view.compare === "second" && uses) lines.push(`print(run.compare(${args("second", aligned)}))`);
+  const how = [
+    view.ablation === "zero" ? "" : `ablation=${pythonText(view.ablation)}`,
+    view.renormalise ? "renormalise=True" : "",
+    ...(resampled ? paired : []),
+  ];
+  if (view.verify !== null) lines.push(`print(run.verify(${args(`top=${view.verify}`, ...how)}))`);
+  if (view.measured.length)
+    lines.push(`print(run.verify(${args(many("nodes", view.measured.map(pythonText)), ...how)}))`);
+  const listed = args(
     `top=${view.top}`,
     many("kinds", view.kinds.map(pythonText)),
     many("layers", view.layers),
     many("positions", view.positions),
     many("sources", view.sources),
-  ].filter(Boolean);
-  return [
-    "import clew",
-    "",
-    `model = clew.load(${pythonText(model)})`,
-    "run = model.debug(",
-    ...asked.map((argument) => `    ${argument},`),
-    ")",
-    "print(run.direction)",
-    "print(run.candidates(10))",
-    "print(run.accounting())",
-    `print(run.nodes(${listed.join(", ")}))`,
-    "",
-  ].join("\n");
+  );
+  lines.push(`print(run.nodes(${listed}))`);
+  if (view.sweep && uses) lines.push(`print(run.sweep(${args("second", aligned)}))`);
+  if (view.generate) {
+    const { n, temperature, seed } = view.sampling;
+    const drawn = Number.isInteger(temperature) ? temperature.toFixed(1) : String(temperature);
+    lines.push(`print(run.generate(${n}, temperature=${drawn}, seed=${seed}))`);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function debug(name: string, prompt: string, more: readonly string[]): string {
+  const asked = [pythonText(prompt), ...more].filter(Boolean);
+  return `${name} = model.debug(\n${asked.map((argument) => `    ${argument},\n`).join("")})`;
+}
+
+function args(...parts: readonly string[]): string {
+  return parts.filter(Boolean).join(", ");
+}
+
+function pythonList(values: readonly (string | number)[]): string {
+  return `[${values.join(", ")}]`;
 }
 
 function named(name: string, texts: string[]): string {
   if (texts.length === 0) return "";
-  return `${name}=${texts.length === 1 ? texts[0] : `[${texts.join(", ")}]`}`;
+  return `${name}=${texts.length === 1 ? texts[0] : pythonList(texts)}`;
 }
 
 function many(name: string, values: readonly (string | number)[]): string {
-  return values.length ? `${name}=[${values.join(", ")}]` : "";
+  return values.length ? `${name}=${pythonList(values)}` : "";
 }
 
 /** A JSON string is a Python string too: both know the same escapes, and JSON uses no other. */

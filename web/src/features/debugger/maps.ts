@@ -1,5 +1,6 @@
 import type { Answer, Lens } from "../../api/types";
 import type { MapName, View } from "../../url/view";
+import { readingAt } from "./trace";
 
 /**
  * A heat map: row 0 is the embedding, row l + 1 is layer l; one column a token.
@@ -15,11 +16,22 @@ export function gridOf(map: MapName, answer: Answer, lens: Lens | undefined): Gr
   return [embedding(map, answer), ...answer.by_layer_position[map]];
 }
 
+/** The positions whose stream is read straight into what is explained. */
+export function readingPositions(answer: Answer): number[] {
+  const step = answer.trace.at(-1);
+  return step ? readingAt(step) : [answer.direction.position];
+}
+
 function embedding(map: "direct" | "estimated", answer: Answer): number[] {
   if (map === "estimated") return answer.by_token.map((token) => token.embed);
-  // Only the position of interest writes its embedding straight into D.
   const effect = answer.by_layer.find((step) => step.step === "embed")?.direct_effect ?? 0;
-  return answer.tokens.map((_, i) => (i === answer.direction.position ? effect : 0));
+  const reading = readingPositions(answer);
+  // Where one position is read its embedding is all of the sum; of several only those listed are known apart.
+  const known = new Map(answer.nodes.map((node) => [node.id, node.direct_effect]));
+  return answer.tokens.map((_, i) => {
+    if (!reading.includes(i)) return 0;
+    return reading.length === 1 ? effect : (known.get(`embed@${i}`) ?? Number.NaN);
+  });
 }
 
 /** The node table's filters that leave what one cell of a map adds together. */
@@ -27,10 +39,11 @@ export function cellFilters(
   map: MapName,
   row: number,
   column: number,
-  at: number,
+  reading: readonly number[],
 ): Pick<View, "kinds" | "layers" | "positions" | "sources"> {
   if (row === 0) return { kinds: ["embed"], layers: [], positions: [column], sources: [] };
   const layers = [row - 1];
-  if (map === "direct" && column !== at) return { kinds: [], layers, positions: [at], sources: [column] };
+  if (map === "direct" && !reading.includes(column))
+    return { kinds: [], layers, positions: [...reading], sources: [column] };
   return { kinds: [], layers, positions: [column], sources: [] };
 }

@@ -3,6 +3,7 @@ import { useEffect, useState } from "react";
 import { api, Failure } from "../../api/client";
 import type { Answer, Filters, Question } from "../../api/types";
 import { useDebounced } from "../../components/useDebounced";
+import type { Compared } from "../../url/view";
 
 /** What the server is and what it opens with. Asks again every two seconds while the server is away. */
 export function useStatus() {
@@ -28,6 +29,14 @@ export interface Shown {
   answer: Answer;
 }
 
+export const answerTo = (question: Question | null) => ({
+  queryKey: ["debug", question],
+  queryFn: async ({ signal }: { signal: AbortSignal }): Promise<Shown> => {
+    const asked = question as Question;
+    return { question: asked, answer: await api.debug(asked, signal) };
+  },
+});
+
 /**
  * The answer to `question`, or the last one while the next is on its way.
  *
@@ -35,14 +44,7 @@ export interface Shown {
  */
 export function useAnswer(question: Question | null) {
   const client = useQueryClient();
-  const query = useQuery({
-    queryKey: ["debug", question],
-    queryFn: async ({ signal }): Promise<Shown> => {
-      const asked = question as Question;
-      return { question: asked, answer: await api.debug(asked, signal) };
-    },
-    enabled: question !== null,
-  });
+  const query = useQuery({ ...answerTo(question), enabled: question !== null });
   const [shown, setShown] = useState<Shown | null>(null);
   if (query.data && query.data !== shown) setShown(query.data);
 
@@ -74,6 +76,27 @@ export function useNodes(shown: Shown | null, filters: Filters | null) {
     nodes: query.data?.nodes ?? (query.error ? [] : shown?.answer.nodes),
     stale: query.data === undefined || query.isPlaceholderData,
     error: query.error,
+  };
+}
+
+/** The question asked twice; null while it is not asked, or not yet answered for the first time. */
+export function useCompared(shown: Shown | null, filters: Filters, against: Compared | null) {
+  const query = useQuery({
+    queryKey: ["compare", shown?.question, filters, against],
+    queryFn: async ({ signal }) => ({
+      against: against as Compared,
+      ...(await api.compare((shown as Shown).question, filters, against as Compared, signal)),
+    }),
+    enabled: shown !== null && against !== null,
+    placeholderData: keepPreviousData,
+  });
+  // What was compared with another thing is of no use under these headings.
+  const data = against !== null && query.data?.against === against ? query.data : null;
+  return {
+    data,
+    stale: query.isPlaceholderData,
+    error: against === null ? null : query.error,
+    retry: query.refetch,
   };
 }
 
@@ -109,11 +132,5 @@ export const tokenCheck = (text: string) => ({
 });
 
 export function questionKey(question: Question): string {
-  return JSON.stringify([
-    question.prompt,
-    question.targets,
-    question.distractors,
-    question.position,
-    question.bos,
-  ]);
+  return JSON.stringify(question);
 }

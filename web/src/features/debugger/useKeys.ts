@@ -6,9 +6,14 @@ export function useKeys(actions: Readonly<Record<string, () => void>>): void {
     const press = (event: KeyboardEvent) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
       const target = event.target as HTMLElement | null;
-      if (target?.closest("input:not([type=radio]), textarea, select, dialog, [contenteditable]")) return;
+      if (
+        target?.closest(
+          "input:not([type=radio], [type=checkbox]), textarea, select, dialog, [contenteditable]",
+        )
+      )
+        return;
       // Enter on a button or link presses it; the table's own Enter is for when nothing has the focus.
-      if (event.key === "Enter" && target?.closest("button, a, summary, label")) return;
+      if (event.key === "Enter" && target?.closest("button, a, summary, label, input")) return;
       const action = actions[event.key];
       if (!action) return;
       event.preventDefault();
