@@ -171,6 +171,8 @@ function Maps({
   const across = width >= 840 ? 3 : width >= 560 ? 2 : 1;
   const mapWidth = (width - (across - 1) * 16) / across;
   const end = Math.max(1, swathe.largest);
+  // Under a trace the traced node's own value is swept.
+  const goal = question.trace.length > 0 ? "S" : "D";
   const nothing = start !== null && start.first === start.second;
   const mate = (position: number) => start?.alignment[position] ?? null;
 
@@ -178,14 +180,14 @@ function Maps({
     <>
       <div className="flex flex-wrap items-start justify-between gap-x-6 gap-y-1.5">
         <p className="text-xs text-ink-2">
-          D is <span className="num text-ink">{signed(start?.first)}</span> on the first prompt and{" "}
+          {goal} is <span className="num text-ink">{signed(start?.first)}</span> on the first prompt and{" "}
           <span className="num text-ink">{signed(start?.second)}</span> on the second.
         </p>
-        <Legend largest={swathe.largest} />
+        <Legend largest={swathe.largest} goal={goal} />
       </div>
       {nothing && (
         <p className="text-xs text-bad">
-          D is the same on both prompts, so there is no difference to restore: choose another target,
+          {goal} is the same on both prompts, so there is no difference to restore: choose another target,
           distractor or position.
         </p>
       )}
@@ -258,6 +260,7 @@ function Maps({
       {chosen ? (
         <Chosen
           cell={chosen}
+          goal={goal}
           token={tokens[chosen.position]?.text ?? ""}
           patched={edits.some((edit) => edit === `patch:${chosen.place}`)}
           onEdit={onEdit}
@@ -281,7 +284,7 @@ function Maps({
               ],
               ...cellsAt(swathe, tip.kind, layer, tip.row, tip.column)
                 .slice(0, RANKED)
-                .map((cell) => [placeName(cell), facts(cell)] as const),
+                .map((cell) => [placeName(cell), facts(cell, goal)] as const),
             ]}
           />
         </Tip>
@@ -290,8 +293,8 @@ function Maps({
   );
 }
 
-function facts({ restored, value }: SweepCell): string {
-  return `${signed(restored)} restored · D ${signed(value)}`;
+function facts({ restored, value }: SweepCell, goal: string): string {
+  return `${signed(restored)} restored · ${goal} ${signed(value)}`;
 }
 
 /** The cells that one cell of a map stands for, the strongest first. */
@@ -384,12 +387,14 @@ function OneMap({
 /** What the chosen place did, and the way to keep it. */
 function Chosen({
   cell,
+  goal,
   token,
   patched,
   onEdit,
   onOpen,
 }: {
   cell: SweepCell;
+  goal: string;
   token: string;
   patched: boolean;
   onEdit: (edit: string) => void;
@@ -406,7 +411,7 @@ function Chosen({
         <TokenText text={token} />
       </span>
       <span className="num text-ink-2">
-        restores <span className="text-ink">{signed(cell.restored)}</span>, D becomes{" "}
+        restores <span className="text-ink">{signed(cell.restored)}</span>, {goal} becomes{" "}
         <span className="text-ink">{signed(cell.value)}</span>
       </span>
       <span className="ml-auto flex gap-1.5">
@@ -425,7 +430,7 @@ function Chosen({
 }
 
 /** The colours in numbers; the ends of the scale are the largest share there is, where that is above 1. */
-function Legend({ largest }: { largest: number }) {
+function Legend({ largest, goal }: { largest: number; goal: string }) {
   const marks = legendMarks(largest);
   const end = marks[marks.length - 1] as number;
   const stops = Array.from({ length: 33 }, (_, i) => {
@@ -436,7 +441,7 @@ function Legend({ largest }: { largest: number }) {
     <div className="flex flex-wrap gap-x-3 text-2xs text-ink-2" data-testid="sweep-legend">
       <span>
         share of the difference restored:
-        <br />0 is the first prompt’s D, +1 the second’s
+        <br />0 is the first prompt’s {goal}, +1 the second’s
       </span>
       <div>
         <div className="relative h-2.5 w-64 rounded-sm border border-line">
