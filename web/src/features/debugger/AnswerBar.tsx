@@ -54,10 +54,12 @@ export function AnswerBar({
   const measured = Object.fromEntries(rows.map((row) => [row.id, row.verified_effect]));
   const nodes = answer.nodes.map((node) => ({
     ...node,
-    verified_effect: measured[node.id] ?? node.verified_effect,
+    verified_effect: measured[node.id] ?? null,
   }));
   const document = () => JSON.stringify({ ...answer, nodes }, null, 2);
   const edits = view.edits.filter((edit) => !isOff(edit)).length;
+  const under = edits > 0 ? `, under ${edits} edit${edits === 1 ? "" : "s"}` : "";
+  const said = `logits, measured in ${seconds(timing.pass_s)}${under}`;
   const sides = compared && view.compare ? SIDES[view.compare] : null;
   return (
     <section aria-label="Answer" className="rounded-md border border-line bg-panel px-3 py-2.5">
@@ -93,10 +95,7 @@ export function AnswerBar({
           ) : (
             <Value value={accounting.value} title={edits ? "Under the edits" : ""} testid="direction" />
           )}
-          <span className="text-xs text-ink-3">
-            {step ? "" : "logits, "}measured in {seconds(timing.pass_s)}
-            {sides ? `; ${sides.words}` : edits > 0 ? `; under ${edits} edit${edits === 1 ? "" : "s"}` : ""}
-          </span>
+          <span className="text-xs text-ink-3">{sides ? sides.words : step ? "" : said}</span>
         </p>
         <div className="flex flex-wrap gap-1.5">
           <CopyButton text={() => toPython(model?.name ?? "smollm2", shown.question, view, direction)}>
@@ -176,11 +175,11 @@ export function AnswerBar({
 }
 
 const SIDES: Record<Compared, { left: string; right: string; words: string }> = {
-  edited: { left: "before the edits", right: "after the edits", words: "before and after the edits" },
+  edited: { left: "before the edits", right: "after the edits", words: "before and after" },
   second: {
     left: "on the first prompt",
     right: "on the second prompt",
-    words: "on the first and the second prompt",
+    words: "first and second prompt",
   },
 };
 

@@ -1,5 +1,5 @@
 import type { CandidateChange } from "../../api/types";
-import { effectBackground, largest } from "../../colour/scale";
+import { effectShade, largest } from "../../colour/scale";
 import { TokenText } from "../../components/TokenText";
 import { percent, signed } from "../../format/number";
 import type { Compared } from "../../url/view";
@@ -55,10 +55,7 @@ export function ComparedCandidates({
               <td className="num text-right" title={`rank ${after.rank + 1}, logit ${signed(after.logit)}`}>
                 {percent(after.probability)}
               </td>
-              <td
-                className="num pr-3 text-right"
-                style={{ background: effectBackground(difference, max, 0.4) }}
-              >
+              <td className="num pr-3 text-right" style={{ background: grey(difference, max) }}>
                 {signed(difference)}
               </td>
             </tr>
@@ -67,4 +64,9 @@ export function ComparedCandidates({
       </tbody>
     </table>
   );
+}
+
+/** Blue and orange are for the target and the distractor alone; how much a probability moves is grey. */
+function grey(value: number, max: number): string {
+  return `color-mix(in srgb, var(--ink) ${(Math.abs(effectShade(value, max)) * 16).toFixed(1)}%, transparent)`;
 }

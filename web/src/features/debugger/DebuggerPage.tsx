@@ -253,6 +253,7 @@ function Explanation({
     addEdit: (edit) => onChange(withEdits(view, [...view.edits, edit])),
     trace: (step, of) => {
       onActive(null);
+      window.scrollTo({ top: 0 });
       onChange({ ...UNASKED, trace: [...(of === null ? [] : view.trace.slice(0, of + 1)), step] });
     },
     verify: (ids) => onChange({ measured: [...new Set([...view.measured, ...ids])] }, "replace"),

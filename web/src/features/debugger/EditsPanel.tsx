@@ -125,13 +125,7 @@ export function EditsPanel({
         </ol>
       )}
       {error && <Notice error={error} className="mx-3 mt-2" />}
-      <AddForm hasSecond={hasSecond} suggestion={suggestion} onAdd={onAdd} />
-      {edits.length === 0 && (
-        <p className="px-3 pb-2 text-2xs text-ink-3">
-          Nothing is changed. <kbd className="font-mono text-ink-2">a</kbd> on a row switches its node off and
-          on again.
-        </p>
-      )}
+      <AddForm empty={edits.length === 0} hasSecond={hasSecond} suggestion={suggestion} onAdd={onAdd} />
     </Panel>
   );
 }
@@ -165,10 +159,13 @@ function Move({
 }
 
 function AddForm({
+  empty,
   hasSecond,
   suggestion,
   onAdd,
 }: {
+  /** Whether the stack is. */
+  empty: boolean;
   hasSecond: boolean;
   suggestion: string | null;
   onAdd: (edit: string) => Promise<void>;
@@ -259,7 +256,16 @@ function AddForm({
           Add
         </Button>
       </div>
-      <p className="mt-1 text-2xs text-ink-3">{OP_TITLES[op]}.</p>
+      <p className="mt-1 text-2xs text-ink-3">
+        {empty && place === "" && op === "zero" ? (
+          <>
+            Nothing is changed inside the model. <kbd className="font-mono text-ink-2">a</kbd> on a row
+            switches its node off.
+          </>
+        ) : (
+          `${OP_TITLES[op]}.`
+        )}
+      </p>
       {error && <Notice error={error} className="mt-1.5" />}
     </form>
   );

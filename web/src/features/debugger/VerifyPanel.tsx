@@ -84,7 +84,7 @@ export function VerifyPanel({
                 view.second === null ? ". Resampling needs a second prompt; there is none" : ""
               }`}
               onChange={(event) => onView({ ablation: event.target.value as Ablation })}
-              className="h-6.5 rounded border border-line bg-panel px-1 text-xs text-ink"
+              className="h-6.5 w-24 rounded border border-line bg-panel px-1 text-xs text-ink"
             >
               <option value="zero">zero</option>
               <option value="mean">mean</option>
@@ -149,8 +149,8 @@ export function VerifyPanel({
           />
         )}
       </div>
-      <p className="flex flex-wrap gap-x-1.5 px-3 pb-2 text-xs text-ink-2">
-        <span data-testid="verified-count" aria-live="polite" className="num">
+      <p className="px-3 pb-2 text-xs text-ink-2">
+        <span data-testid="verified-count" aria-live="polite" className="num not-empty:mr-1.5">
           {run
             ? `${run.done} of ${run.total} measured`
             : verification.rows.size

@@ -168,7 +168,8 @@ export function comparedRows(
 }
 
 function rowOf(node: NodeEffect, measured: NodeEffect | undefined, change: NodeChange | null): Row {
-  const verified = measured?.verified_effect ?? node.verified_effect;
+  // What the server measured for someone else is left out: the column has what the address asks for, in its way.
+  const verified = measured?.verified_effect ?? null;
   return {
     ...node,
     verified_effect: verified,
