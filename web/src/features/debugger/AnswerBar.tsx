@@ -32,6 +32,7 @@ export function AnswerBar({
   shown,
   rows,
   compared,
+  comparing,
   view,
   model,
   onCompare,
@@ -40,6 +41,8 @@ export function AnswerBar({
   /** The answer's nodes, with what was measured of them. */
   rows: readonly Row[];
   compared: ComparedAnswers | null;
+  /** Whether the other side is on its way. */
+  comparing: boolean;
   view: View;
   model: Model | undefined;
   onCompare: (compare: Compared | null) => void;
@@ -163,6 +166,7 @@ export function AnswerBar({
               },
             ]}
           />
+          {comparing && <span role="status">Asking for the other side…</span>}
         </div>
       )}
       {model?.softcap != null && (

@@ -1,6 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useCallback, useMemo, useRef, useState } from "react";
 import type { Status } from "../../api/types";
+import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { useView } from "../../url/useView";
 import { allFilters, filtersOf, questionOf, type View } from "../../url/view";
@@ -8,9 +9,9 @@ import { AnswerBar } from "./AnswerBar";
 import { CandidateTable } from "./CandidateTable";
 import { ContinuationPanel } from "./ContinuationPanel";
 import { EditsPanel } from "./EditsPanel";
-import { everywhere, toggledAblations, withEdits } from "./edits";
+import { everywhere, noVerify, toggledAblations, withEdits } from "./edits";
 import { FirstVisit } from "./FirstVisit";
-import { placeOf } from "./failures";
+import { canRetry, placeOf } from "./failures";
 import { Help } from "./Help";
 import { LayerPanel } from "./LayerPanel";
 import type { Actions } from "./NodeActions";
@@ -226,7 +227,7 @@ function Explanation({
   const lens = useLens(shown, view.map === "lens");
   const verification = useVerification(stale ? null : question, {
     top: view.verify,
-    nodes: view.measured,
+    nodes: view.measured.filter((id) => noVerify(id, view.ablation) === null),
     ablation: view.ablation,
     renormalise: view.renormalise,
   });
@@ -271,11 +272,16 @@ function Explanation({
         shown={shown}
         rows={answerRows}
         compared={against && !compared.stale ? (compared.data ?? null) : null}
+        comparing={compared.working}
         view={view}
         model={model}
         onCompare={(compare) => onChange({ compare })}
       />
-      {compared.error && <Notice error={compared.error} />}
+      {compared.error && (
+        <Notice error={compared.error}>
+          {canRetry(compared.error) && <Button onClick={() => compared.retry()}>Retry</Button>}
+        </Notice>
+      )}
       {(view.generate || question.edits.length > 0) && (
         <ContinuationPanel
           question={question}

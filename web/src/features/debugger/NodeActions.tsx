@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from "react";
 import type { Model, NodeEffect } from "../../api/types";
 import { Button } from "../../components/Button";
 import type { View } from "../../url/view";
-import { FIRST_VALUE, noEdit, OP_TITLES, type Op, opsAt, zero } from "./edits";
+import { FIRST_VALUE, noEdit, noVerify, OP_TITLES, type Op, opsAt, zero } from "./edits";
 import { noTrace, readStep, throughName, waysOf } from "./trace";
 
 /** What can be done with nodes, wherever they are shown. */
@@ -30,7 +30,7 @@ export function NodeActions({
   onFocused,
 }: {
   node: NodeEffect;
-  view: Pick<View, "edits" | "trace" | "second" | "head">;
+  view: Pick<View, "edits" | "trace" | "second" | "ablation">;
   model: Model | undefined;
   actions: Actions;
   verified: boolean;
@@ -40,6 +40,7 @@ export function NodeActions({
   onFocused: () => void;
 }) {
   const uneditable = noEdit(node);
+  const unmeasurable = noVerify(node.id, view.ablation);
   const untraceable = noTrace(node);
   const ablated = view.edits.includes(zero(node.id));
   const ops = opsAt(node);
@@ -90,13 +91,14 @@ export function NodeActions({
       />
       <div className="flex flex-wrap items-center gap-1">
         <Button
-          disabled={verified || measuring}
+          disabled={verified || measuring || unmeasurable !== null}
           title={
-            verified
+            unmeasurable ??
+            (verified
               ? "It is measured"
               : measuring
                 ? "It is being measured"
-                : "Run the model without it and measure (v)"
+                : "Run the model without it and measure (v)")
           }
           onClick={() => actions.verify([node.id])}
         >

@@ -46,11 +46,12 @@ export function NodeRow({
     <div
       role="row"
       aria-rowindex={index + 2}
+      aria-selected={active}
       data-node={row.id}
       onClick={onClick}
       style={{ height: ROW_HEIGHT }}
       className={`node-grid cursor-pointer border-b border-line text-xs hover:bg-raised ${
-        active ? "bg-raised shadow-[inset_2px_0_0_var(--focus)]" : ""
+        active ? "bg-raised shadow-[inset_2px_0_0_var(--focus)]" : "bg-panel"
       }`}
     >
       <div
@@ -67,7 +68,7 @@ export function NodeRow({
           className={`size-3.5 ${chosen ? "" : "opacity-45 hover:opacity-100 focus:opacity-100"}`}
         />
       </div>
-      <div role="cell" className="flex min-w-0 items-center px-1">
+      <div role="cell" className="sticky left-0 z-[1] flex min-w-0 items-center bg-inherit px-1">
         <button
           type="button"
           aria-expanded={open}
@@ -110,7 +111,9 @@ export function NodeRow({
               key={column}
               role="cell"
               data-column={column}
-              className={`num flex items-center justify-end gap-1 px-2 ${look === "plain" ? "text-ink-2" : ""}`}
+              className={`num flex items-center justify-end gap-1 px-2 ${
+                look === "plain" ? "text-ink-2" : ""
+              } ${column.endsWith("_left") || verified ? "border-l border-line" : ""}`}
               style={{ background }}
               title={verified && value !== null ? measuredHow : undefined}
             >

@@ -7,7 +7,7 @@ import { Notice } from "../../components/Notice";
 import { visible } from "../../format/token";
 import type { ChangeView } from "../../url/useView";
 import { type Column, KINDS, type Kind, TOPS, type View } from "../../url/view";
-import { noEdit, zero } from "./edits";
+import { noEdit, noVerify, zero } from "./edits";
 import { download, toCsv } from "./exports";
 import { type Actions, NodeActions } from "./NodeActions";
 import { NodeDetailRow } from "./NodeDetailRow";
@@ -140,7 +140,9 @@ export function NodeTable({
       }),
     v: () =>
       withActive("v", (row) => {
-        if (row.verified_effect === null) actions.verify([row.id]);
+        const why = noVerify(row.id, view.ablation);
+        if (why) setNote(why);
+        else if (row.verified_effect === null) actions.verify([row.id]);
       }),
     V: actions.verifyTop,
     t: () =>
@@ -166,6 +168,7 @@ export function NodeTable({
   };
   const showAll = () =>
     onChange({ find: "", kinds: [], layers: [], positions: [], sources: [], disagree: false });
+  const measurable = [...chosen].filter((id) => noVerify(id, view.ablation) === null);
   const editable = rows.filter((row) => chosen.has(row.id) && noEdit(row) === null).map(({ id }) => id);
 
   return (
@@ -274,7 +277,15 @@ export function NodeTable({
           >
             Ablate selection
           </Button>
-          <Button title="Run the model without each of them" onClick={() => actions.verify([...chosen])}>
+          <Button
+            disabled={measurable.length === 0}
+            title={
+              measurable.length === 0
+                ? "None of these can be measured in this way"
+                : "Run the model without each of them"
+            }
+            onClick={() => actions.verify(measurable)}
+          >
             Verify selection
           </Button>
           <Button look="bare" onClick={() => setChosen(new Set())}>
@@ -308,7 +319,9 @@ export function NodeTable({
                   key={column}
                   role="columnheader"
                   aria-sort={on ? (sortOrder === "asc" ? "ascending" : "descending") : "none"}
-                  className={look === "name" ? "" : "text-right"}
+                  className={
+                    look !== "name" ? "text-right" : column === "id" ? "sticky left-0 z-[1] bg-panel" : ""
+                  }
                 >
                   <button
                     type="button"

@@ -314,5 +314,6 @@ test("the Python program makes the whole investigation", () => {
     { ...view, sweep: false, ablation: "resample", renormalise: true },
     SIDES,
   );
-  expect(resampled).toContain('run.verify(top=100, ablation="resample", renormalise=True, second=second)');
+  expect(resampled).toContain('run.verify(nodes=["attn.1.5@1"], ablation="resample"');
+  expect(resampled).toContain('run.verify(top=100, ablation="resample", renormalise=True, other=second)');
 });

@@ -1,4 +1,4 @@
-import type { NodeEffect } from "../../api/types";
+import type { Ablation, NodeEffect } from "../../api/types";
 import { isOff, type View } from "../../url/view";
 
 /** The ops of an edit; docs/interventions.md says what each does where. */
@@ -43,6 +43,14 @@ export function noEdit(node: NodeEffect): string | null {
   return node.kind === "bias"
     ? "A bias is a constant of the model: no token writes it, so there is nothing at one to change."
     : null;
+}
+
+/** Why a node cannot be verified in this way; null when it can. */
+export function noVerify(id: string, ablation: Ablation): string | null {
+  if (id.startsWith("bias")) return "A bias is a constant of the model: there is no running it without.";
+  if (ablation !== "zero" && id.includes("<-"))
+    return "A pair is one attention weight: it can be set to zero, not to its mean or resampled.";
+  return null;
 }
 
 /** The ops that make sense at a node. */

@@ -1,5 +1,6 @@
 import type { Direction, NodeEffect, Question } from "../../api/types";
 import type { View } from "../../url/view";
+import { noVerify } from "./edits";
 import { readStep } from "./trace";
 
 const FIELDS = [
@@ -80,11 +81,12 @@ export function toPython(
   const how = [
     view.ablation === "zero" ? "" : `ablation=${pythonText(view.ablation)}`,
     view.renormalise ? "renormalise=True" : "",
-    ...(resampled ? paired : []),
+    ...(resampled ? ["other=second", aligned] : []),
   ];
+  const measured = view.measured.filter((id) => noVerify(id, view.ablation) === null);
   if (view.verify !== null) lines.push(`print(run.verify(${args(`top=${view.verify}`, ...how)}))`);
-  if (view.measured.length)
-    lines.push(`print(run.verify(${args(many("nodes", view.measured.map(pythonText)), ...how)}))`);
+  if (measured.length)
+    lines.push(`print(run.verify(${args(many("nodes", measured.map(pythonText)), ...how)}))`);
   const listed = args(
     `top=${view.top}`,
     many("kinds", view.kinds.map(pythonText)),

@@ -95,6 +95,7 @@ export function useCompared(shown: Shown | null, filters: Filters, against: Comp
   return {
     data,
     stale: query.isPlaceholderData,
+    working: query.isFetching,
     error: against === null ? null : query.error,
     retry: query.refetch,
   };
