@@ -15,8 +15,10 @@ import psutil
 import torch
 
 from clew.debug.answer import answer
+from clew.debug.case import Case
 from clew.debug.direction import reading
 from clew.debug.ranking import Selection
+from clew.debug.scalar import Final
 
 from .models import GPT2_SHAPE, load
 
@@ -52,7 +54,8 @@ def main(tokens: int) -> int:
     subject = load(GPT2_SHAPE).subject
     look = reading(subject.anatomy, [1], [2])
     ids = torch.randint(subject.anatomy.unembed.out_features, (tokens,))
-    return peak_above(lambda: answer(subject, ids, tokens - 1, look, Selection()))
+    case = Case(subject, ids, tokens - 1)
+    return peak_above(lambda: answer(case, Final(subject.anatomy, look, tokens - 1), Selection()))
 
 
 if __name__ == "__main__":

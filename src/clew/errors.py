@@ -70,6 +70,12 @@ class BadNode(UsageError):
     code = "bad_node"
 
 
+class BadEdit(UsageError):
+    """An edit that does not parse, or that cannot be made in this model or on this prompt."""
+
+    code = "bad_edit"
+
+
 class TooManyNodes(UsageError):
     """A threshold that lets more nodes through than a table can show."""
 

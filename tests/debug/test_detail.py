@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from clew.debug.answer import answer
+from clew.debug.case import Case
 from clew.debug.detail import detail, neuron_on_embeddings
 from clew.debug.direction import reading
 from clew.debug.ranking import Selection
 from clew.debug.records import NodeDetail
+from clew.debug.scalar import Final
 from clew.models import attention
 from clew.models.subject import SubjectModel
 from clew.nodes import Node, parse
@@ -38,9 +40,12 @@ def texts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def look_at(subject: SubjectModel, node: Node) -> NodeDetail:
     look = reading(subject.anatomy, [3], [7])
-    result = answer(subject, ids(), POSITION, look, Selection(top=0, wanted=frozenset([node])))
+    case = Case(subject, ids(), POSITION)
+    selection = Selection(top=0, wanted=frozenset([node]))
+    result = answer(case, Final(subject.anatomy, look, POSITION), selection)
     (row,) = result.nodes
-    return detail(subject, ids(), node, row, result.final_scale, POSITION)
+    assert result.final_scale is not None
+    return detail(case, node, row, result.final_scale)
 
 
 @pytest.mark.parametrize("name", ["embed@4", "attn.1.2@7", "attn.2.1@6<-3", "neuron.0.5@7", "neuron.2.11@2"])
@@ -146,16 +151,19 @@ def score_with(
             if layer == node.layer:
                 seen.update(query=query[0], key=key[0], scaling=scaling)
 
-    def replace(module: object, args: tuple[Tensor]) -> tuple[Tensor] | None:
+    def replace(
+        module: object, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        read = args[0] if args else kwargs["hidden_states"]
         if token is None:
-            return None
+            return args, kwargs
         bare = subject.anatomy.embed(torch.tensor([token]))
         bare = bare if norm is None else layer.block.get_submodule(norm)(bare)
-        changed = args[0].clone()
+        changed = read.clone()
         changed[0, at] = bare[0] if step is None else changed[0, at] + step * bare[0]
-        return (changed,)
+        return ((changed, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": changed})
 
-    hook = (layer.q if through == "query" else layer.k).register_forward_pre_hook(replace)
+    hook = layer.attn.register_forward_pre_hook(replace, with_kwargs=True)
     try:
         with attention.watching(Watcher()):
             subject.anatomy.base(input_ids=ids()[None], use_cache=False)

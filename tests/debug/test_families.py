@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from clew.debug.answer import Answer, answer
+from clew.debug.case import Case
 from clew.debug.direction import reading
 from clew.debug.lens import lens
 from clew.debug.ranking import Selection
+from clew.debug.scalar import Final
 from clew.models.subject import SubjectModel
 from clew.nodes import Node, parse
 
@@ -24,7 +26,8 @@ TOLERANCE = 1e-4
 
 
 def ask(subject: SubjectModel, position: int, distractors: list[int], selection: Selection = ALL) -> Answer:
-    return answer(subject, ids(), position, reading(subject.anatomy, TARGETS, distractors), selection)
+    look = reading(subject.anatomy, TARGETS, distractors)
+    return answer(Case(subject, ids(), position), Final(subject.anatomy, look, position), selection)
 
 
 def effects(result: Answer) -> dict[Node, tuple[float, float]]:
@@ -179,7 +182,7 @@ def test_lens_is_the_final_norm_and_unembedding_on_every_hidden_state(family: st
     object.__setattr__(subject, "tokenizer", None)
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(SubjectModel, "text", Texts.text)
-        result = lens(subject, ids(), look)
+        result = lens(Case(subject, ids(), len(PROMPT) - 1), look)
         states = plain.base_model(ids()[None], output_hidden_states=True).hidden_states
         norm = subject_of(plain).anatomy.final_norm_module
         unembed = plain.get_output_embeddings()
@@ -211,4 +214,5 @@ def test_bfloat16_stays_within_its_bound(family: str) -> None:
         assert other.direct_effect == pytest.approx(one.direct_effect, abs=BF16_BOUND * scale), one
     look = reading(subject_of(tiny_hf(family)).anatomy, TARGETS, DISTRACTORS)
     total = sum(rough.effects.terms().values())
+    assert rough.logits is not None
     assert total == pytest.approx(look.value(rough.logits), abs=BF16_BOUND * scale)

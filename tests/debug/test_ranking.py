@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clew.debug.answer import answer
+from clew.debug.case import Case
 from clew.debug.direction import reading
 from clew.debug.ranking import Selection
 from clew.debug.records import NodeEffect
+from clew.debug.scalar import Final
 from clew.errors import TooManyNodes, UsageError
 
 from ..families import PROMPT, ids, subject_of, tiny_hf
@@ -22,7 +24,8 @@ LOOK = reading(SUBJECT.anatomy, [3], [7])
 
 
 def table(selection: Selection) -> list[NodeEffect]:
-    return list(answer(SUBJECT, ids(), POSITION, LOOK, selection).nodes)
+    case = Case(SUBJECT, ids(), POSITION)
+    return list(answer(case, Final(SUBJECT.anatomy, LOOK, POSITION), selection).nodes)
 
 
 EVERY = table(Selection(top=100_000))

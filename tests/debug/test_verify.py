@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from clew.debug.case import Case, Second
 from clew.debug.direction import reading
+from clew.debug.scalar import Final
 from clew.debug.verify import measure
-from clew.errors import BadNode, Cancelled, UsageError
+from clew.edits import Place, parse_place
+from clew.errors import BadEdit, BadNode, Cancelled, UsageError
 from clew.models import replay
 from clew.models.anatomy import Anatomy
 from clew.nodes import Node, parse
@@ -22,6 +25,7 @@ from ..families import CONFIGS, PROMPT, ids, subject_of, tiny_hf
 
 LAST = len(PROMPT) - 1
 OTHER = [9, 9, 41, 60, 2, 17, 33, 12, 5, 80, 23, 7, 4]
+SECOND = Second.of(ids(OTHER), list(range(len(PROMPT))))
 TARGETS, DISTRACTORS = [3, 11], [7, 8, 60]
 TOLERANCE = 1e-4
 
@@ -102,12 +106,10 @@ def value_on(model: PreTrainedModel, prompt: list[int], node: Node) -> Tensor:
 
 def verified(model: PreTrainedModel, nodes: list[Node], position: int, **how: Any) -> dict[Node, float]:
     subject = subject_of(model)
-    look = reading(subject.anatomy, TARGETS, DISTRACTORS)
-    found: dict[Node, float] = {}
-    for batch in measure(subject, ids(), position, look, nodes, **how):
-        found.update(batch)
-    assert list(found) == nodes
-    return found
+    look = Final(subject.anatomy, reading(subject.anatomy, TARGETS, DISTRACTORS), position)
+    places = [Place.of(node) for node in nodes]
+    found = [effect for batch in measure(Case(subject, ids(), position), look, places, **how) for effect in batch]
+    return dict(zip(nodes, found, strict=True))
 
 
 def compare(
@@ -152,7 +154,7 @@ def test_resampling_equals_a_rerun(family: str) -> None:
         value = value_on(model, OTHER, node)
         return lambda held: value
 
-    compare(family, nodes, LAST, from_other, ablation="resample", other=ids(OTHER))
+    compare(family, nodes, LAST, from_other, ablation="resample", second=SECOND)
 
 
 def test_batches_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +167,7 @@ def test_batches_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_it_can_be_cancelled_between_layers() -> None:
     subject = subject_of(tiny_hf("llama"))
-    look = reading(subject.anatomy, TARGETS, DISTRACTORS)
+    look = Final(subject.anatomy, reading(subject.anatomy, TARGETS, DISTRACTORS), LAST)
     asked = 0
 
     def stop() -> bool:
@@ -173,19 +175,25 @@ def test_it_can_be_cancelled_between_layers() -> None:
         asked += 1
         return asked > 5  # three layers of the clean run, two of the replay
 
+    places = [Place.of(node) for node in some_nodes(LAST)]
     with pytest.raises(Cancelled):
-        list(measure(subject, ids(), LAST, look, some_nodes(LAST), stop=stop))
+        list(measure(Case(subject, ids(), LAST), look, places, stop=stop))
     assert not subject.lock.locked()
 
 
 @pytest.mark.parametrize(
     ("node", "how", "error", "says"),
     [
-        ("bias.attn.0", {}, BadNode, "every position"),
+        ("bias.attn.0", {}, BadEdit, "cannot be changed"),
         ("attn.0.1@3<-2", {"ablation": "mean"}, UsageError, "can be zeroed"),
         ("attn.0.1@3", {"ablation": "median"}, UsageError, "not a way to ablate"),
         ("attn.0.1@3", {"ablation": "resample"}, UsageError, "second prompt"),
-        ("attn.0.1@3", {"ablation": "resample", "other": ids([5, 3])}, BadNode, "no counterpart"),
+        (
+            "attn.0.1@3",
+            {"ablation": "resample", "second": Second.of(ids([5]), [0] + [None] * LAST)},
+            BadNode,
+            "no count",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_refused(node: str, how: dict[str, Any], error: type[Exception], says: str) -> None:
@@ -195,6 +203,6 @@ def test_what_cannot_be_measured_is_refused(node: str, how: dict[str, Any], erro
 
 def test_a_prompt_of_one_token_has_no_mean() -> None:
     subject = subject_of(tiny_hf("llama"))
-    look = reading(subject.anatomy, TARGETS, DISTRACTORS)
+    look = Final(subject.anatomy, reading(subject.anatomy, TARGETS, DISTRACTORS), 0)
     with pytest.raises(UsageError, match="one token"):
-        list(measure(subject, ids([5]), 0, look, [Node("embed", position=0)], "mean"))
+        list(measure(Case(subject, ids([5]), 0), look, [parse_place("embed@0")], "mean"))

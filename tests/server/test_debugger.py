@@ -35,6 +35,8 @@ def test_debug_is_the_document_of_the_command_with_the_sums(client: TestClient, 
         "by_token": run.by_token().to_dict(),
         "by_layer": run.by_layer().to_dict(),
         "by_layer_position": run.by_layer_position().to_dict(),
+        "edits": [],
+        "trace": [],
     }
     assert strip(found) == strip(wanted)
     assert found["direction"]["value"] == pytest.approx(

@@ -6,79 +6,89 @@ import time
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import NotFinite
 from ..models.subject import SubjectModel
 from ..models.tape import Stop, Tape
-from .direction import Reading
+from .case import Case
 from .effects import Effects
 from .ranking import Selection
 from .records import NodeEffect, Records
+from .scalar import Final, Scalar
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one pass leaves behind. `logits` are those at the position of interest, before any soft-cap.
+    """What one pass leaves behind.
 
-    `final_scale` is the final norm's 1/σ at every position, [t].
+    `value` is what is explained. When that is D, `logits` are those at the position of interest, before any soft-cap,
+    and `final_scale` is the final norm's 1/σ at every position; None in a trace, whose pass ends before them.
     """
 
     effects: Effects
     nodes: Records[NodeEffect]
-    logits: Float[Tensor, " v"]
-    final_scale: Float[Tensor, " t"]
+    value: float
+    logits: Float[Tensor, " v"] | None
+    final_scale: Float[Tensor, " t"] | None
     pass_s: float
     table_s: float
 
 
-def predict(
-    subject: SubjectModel, ids: Int[Tensor, " t"], position: int, stop: Stop | None = None
-) -> Float[Tensor, " v"]:
-    """Logits at `position`, before any soft-cap, without a backward pass. Raises NotFinite or Cancelled."""
-    with subject.lock, torch.no_grad():
-        hidden = Tape(subject.anatomy, stop).forward(ids, grad=False)
-        return _logits(subject, hidden[position])
+def predict(case: Case, stop: Stop | None = None) -> Float[Tensor, " v"]:
+    """Logits at the position of interest, before any soft-cap, no backward pass. Raises NotFinite or Cancelled."""
+    edits = case.interventions
+    with case.subject.lock, torch.no_grad():
+        stream = Tape(case.subject.anatomy, edits, stop).forward(case.ids, grad=False)
+        return _logits(case.subject, stream[case.position])
 
 
-def answer(
-    subject: SubjectModel,
-    ids: Int[Tensor, " t"],
-    position: int,
-    reading: Reading,
-    selection: Selection,
-    stop: Stop | None = None,
-) -> Answer:
-    """Explain D at `position`. Raises NotFinite, Cancelled or TooManyNodes."""
-    anatomy = subject.anatomy
-    norm = anatomy.final_norm
+def answer(case: Case, scalar: Scalar, selection: Selection, stop: Stop | None = None) -> Answer:
+    """Explain a number on a prompt under its edits. Raises NotFinite, Cancelled or TooManyNodes."""
+    subject, anatomy = case.subject, case.subject.anatomy
+    norm, edits = anatomy.final_norm, case.interventions
     start = time.perf_counter()
+    logits = scale = None
     with subject.lock:
-        tape = Tape(anatomy, stop)
-        hidden = tape.forward(ids)
+        tape = Tape(anatomy, edits, stop)
+        stream = tape.forward(case.ids, scalar.depth)
+        read = stream[scalar.positions]
         with torch.no_grad():
-            logits = _logits(subject, hidden[position])
-            scale = norm.scale(tape.resid[-1])
-            direction = norm.pull(reading.vector) * scale[position]
-        effects = Effects(anatomy, len(ids), position, direction, selection)
-        if norm.bias is not None:
-            effects.end("final_norm", float(norm.bias.norm()), float(norm.bias @ reading.vector))
-        if anatomy.unembed.bias is not None:
-            effects.end("unembed", 0.0, reading.bias)
-        tape.backward(hidden[position].float() @ reading.vector, effects)
+            effects = Effects(anatomy, len(case.ids), scalar.positions, scalar.directions(read), selection)
+            if isinstance(scalar, Final):
+                logits, scale = _logits(subject, stream[case.position]), norm.scale(stream)[:, 0]
+                value = scalar.reading.value(logits)
+                if norm.bias is not None:
+                    effect = float(norm.bias @ scalar.reading.vector)
+                    effects.end("final_norm", float(norm.bias.norm()), effect)
+                if anatomy.unembed.bias is not None:
+                    effects.end("unembed", 0.0, scalar.reading.bias)
+            else:
+                value = float(scalar.value(read[None])[0])
+                _finite(subject, torch.tensor(value))
+            if tape.added:
+                written = torch.stack(list(tape.added.values())).float().sum(0)[scalar.positions]
+                effects.extra("edit", float((written * scalar.directions(read)).sum()))
+            for name, effect in scalar.extras(read).items():
+                effects.extra(name, effect)
+        tape.backward(scalar.value(read[None])[0], effects)
     passed = time.perf_counter()
     nodes = Records(
         NodeEffect(str(n), n.kind, n.layer, n.index, n.position, n.source, *values) for n, values in effects.rows()
     )
-    return Answer(effects, nodes, logits, scale[:, 0], passed - start, time.perf_counter() - passed)
+    return Answer(effects, nodes, value, logits, scale, passed - start, time.perf_counter() - passed)
 
 
-def _logits(subject: SubjectModel, hidden: Float[Tensor, " d"]) -> Float[Tensor, " v"]:
-    logits = subject.anatomy.unembed(hidden).float()
-    if not torch.isfinite(logits).all():
+def _logits(subject: SubjectModel, stream: Float[Tensor, " d"]) -> Float[Tensor, " v"]:
+    anatomy = subject.anatomy
+    return _finite(subject, anatomy.unembed(anatomy.final_norm_module(stream[None]))[0].float())
+
+
+def _finite(subject: SubjectModel, values: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    if not torch.isfinite(values).all():
         raise NotFinite(
-            f"{subject.name} gives NaN or infinite logits on this prompt, so nothing it says can be explained.",
-            "Its weights may be damaged, or its dtype too narrow: pull it again, or try --dtype float32.",
+            f"{subject.name} gives NaN or infinite numbers on this prompt, so nothing it says can be explained.",
+            "Its weights may be damaged, its dtype too narrow or an edit too strong: try --dtype float32.",
         )
-    return logits
+    return values

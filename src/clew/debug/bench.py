@@ -20,10 +20,12 @@ from ..errors import PromptTooLong
 from ..models import attention
 from ..models.subject import SubjectModel
 from .answer import answer
+from .case import Case
 from .direction import Reading, reading
 from .model import Model
 from .ranking import Selection
 from .records import Record, Records
+from .scalar import Final
 
 FLOOR_ATTENTION = "sdpa"
 SECONDS = 6.0  # about how long one prompt length is measured
@@ -55,9 +57,10 @@ def _cost(subject: SubjectModel, length: int, seconds: float) -> Cost:
     generator = torch.Generator().manual_seed(length)
     ids = torch.randint(vocabulary, (length,), generator=generator).to(subject.device)
     look = reading(subject.anatomy, [1], [2])
+    case = Case(subject, ids, length - 1)
 
     def table() -> None:
-        answer(subject, ids, length - 1, look, Selection())
+        answer(case, Final(subject.anatomy, look, length - 1), Selection())
 
     def floor() -> None:
         bare(subject, ids, look)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ..models.anatomy import Anatomy, Layer, Norm, Projection
@@ -13,6 +13,7 @@ from ..models.probe import LayerProbe, probe
 from ..models.subject import SubjectModel
 from ..nodes import Node
 from ..settings import PUSHED
+from .case import Case
 from .records import Excitation, NodeDetail, NodeEffect, TokenScore
 
 
@@ -25,22 +26,20 @@ class Pushed:
 
 
 def detail(
-    subject: SubjectModel,
-    ids: Int[Tensor, " t"],
+    case: Case,
     node: Node,
     effect: NodeEffect,
     final_scale: Float[Tensor, " t"],
-    position: int,
 ) -> NodeDetail:
     """What a node of this prompt writes and reads. `final_scale` is the final norm's 1/σ per position.
 
-    A bias is written at every position: its push is shown at `position`, the one of interest.
+    A bias is written at every position: its push is shown at the one of interest.
     """
-    anatomy = subject.anatomy
-    place = position if node.position is None else node.position
+    subject, anatomy, edits = case.subject, case.subject.anatomy, case.interventions
+    place = case.position if node.position is None else node.position
     excited: list[Excitation] = []
     with subject.lock:
-        seen = None if node.layer is None and node.kind != "embed" else probe(anatomy, ids, node.layer or 0)
+        seen = None if node.layer is None and node.kind != "embed" else probe(anatomy, case.ids, node.layer or 0, edits)
         write = _write(anatomy, node, seen)
         if node.kind == "neuron":
             assert node.layer is not None and node.index is not None

@@ -23,28 +23,29 @@ from .records import LayerEffect, LayerPosition, TokenEffect
 class Effects:
     """An Observer (models/tape.py) that sums effects and ranks nodes.
 
-    `direction` is g, the final norm's held scale included: the direct effect of a write w at `position` is w·g.
-    Tokens after `position` cannot act on D and are left out.
+    What is explained is read from the stream at `positions`, ascending: the direct effect of a write w at positions[k]
+    is w·directions[k], the held scale of the norm it is read through included. Later tokens cannot act on it and are
+    left out.
     """
 
     def __init__(
         self,
         anatomy: Anatomy,
         n_tokens: int,
-        position: int,
-        direction: Float[Tensor, " d"],
+        positions: Int[Tensor, " k"],
+        directions: Float[Tensor, "k d"],
         selection: Selection,
     ) -> None:
         self._anatomy = anatomy
-        self._position = position
-        self._direction = direction
+        self._positions = positions
+        self._directions = directions
         self._selection = selection
         self._ranking = Ranking(selection)
         n_layers = len(anatomy.layers)
-        reach = position + 1
+        reach = int(positions[-1]) + 1
 
         def zeros(*shape: int) -> Tensor:
-            return torch.zeros(*shape, device=direction.device)
+            return torch.zeros(*shape, device=directions.device)
 
         self._reach = reach
         self._n_tokens = n_tokens
@@ -58,81 +59,102 @@ class Effects:
         self._layer_estimated = {step: zeros(n_layers) for step in ("attn", "mlp", "bias")}
         self._embed = (0.0, 0.0)
         self._end_bias: list[tuple[str, float]] = []
+        self._extra: dict[str, float] = {}
+        self._reported: set[tuple[str, int]] = set()
         self._rows = self._index(selection.positions, reach)
         self._columns = self._index(selection.sources, reach)
+        everywhere = torch.ones_like(positions, dtype=torch.bool)
+        self._listed = everywhere if self._rows is None else torch.isin(positions, self._rows)
 
     def rows(self) -> list[tuple[Node, Row]]:
         return self._ranking.rows()
 
     def attention(self, record: AttentionRecord) -> None:
-        layer, p, reach = self._anatomy.layers[record.layer], self._position, self._reach
+        layer, at, reach = self._anatomy.layers[record.layer], self._positions, self._reach
         heads, groups = layer.n_heads, record.value.shape[0]
         pattern = record.pattern[:, :reach, :reach].float()
-        estimated = pattern * record.pattern_grad[:, :reach, :reach].float()
         value = record.value[:, :reach].float()
         post = None if record.post_scale is None else record.post_scale[:reach, 0]
+        shared = value.repeat_interleave(heads // groups, dim=0)
 
         # V_S · (W_O g) for every head and source, without W_O's d_model.
         pulled = self._pulled(layer.head_out(), layer.attn_post_norm, post)
-        shared = value.repeat_interleave(heads // groups, dim=0)
-        direct_row = pattern[:, p] * (shared @ pulled[:, :, None])[:, :, 0]
+        direct = pattern[:, at] * (shared @ pulled.permute(1, 2, 0)).transpose(1, 2)
+        if record.share is None:
+            estimated = pattern * record.pattern_grad[:, :reach, :reach].float()
+            by_head, direct_by_head = estimated.sum(2), direct.sum(2)
+        else:
+            share = record.share[:, :reach, None]
+            grad = record.mixed_grad[:reach].float().transpose(0, 1)
+            mixed = record.mixed[:reach].float().transpose(0, 1)
+            estimated = share * pattern * (grad @ shared.transpose(1, 2))
+            direct = share[:, at] * direct
+            by_head, direct_by_head = (mixed * grad).sum(-1), torch.einsum("hkd,khd->hk", mixed[:, at], pulled)
 
-        by_head = estimated.sum(2)
         self._token_from += by_head.sum(0)
-        self._token_to += estimated.sum((0, 1))
-        self._direct_map[record.layer, :reach] += direct_row.sum(0)
+        # What edits put in place is read from nowhere, and counted where it is written.
+        self._token_to += estimated.sum((0, 1)) + (by_head - estimated.sum(2)).sum(0)
+        self._direct_map[record.layer, :reach] += direct.sum((0, 1))
+        self._direct_map[record.layer, at] += (direct_by_head - direct.sum(2)).sum(0)
         self._estimated_map[record.layer, :reach] += by_head.sum(0)
-        self._layer_direct["attn"][record.layer] = direct_row.sum()
+        self._layer_direct["attn"][record.layer] = direct_by_head.sum()
         self._layer_estimated["attn"][record.layer] = by_head.sum()
+        self._reported.add(("attn", record.layer))
 
         if self._selection.has_kind("attn") and self._selection.has_layer(record.layer):
-            self._rank_heads(layer, record, by_head, direct_row.sum(1), post)
-            self._rank_pairs(layer, pattern, estimated, direct_row, shared, post)
+            self._rank_heads(layer, record, by_head, direct_by_head, post)
+            self._rank_pairs(layer, pattern, estimated, direct, shared, record.share, post)
 
     def mlp(self, record: MlpRecord) -> None:
-        layer, p, reach = self._anatomy.layers[record.layer], self._position, self._reach
+        layer, at, reach = self._anatomy.layers[record.layer], self._positions, self._reach
         act = record.act[:reach].float()
         estimated = act * record.act_grad[:reach].float()
         post = None if record.post_scale is None else record.post_scale[:reach, 0]
-        direct_row = act[p] * self._pulled(layer.mlp_out.by_input, layer.mlp_post_norm, post)
+        direct = act[at] * self._pulled(layer.mlp_out.by_input, layer.mlp_post_norm, post)
 
         by_token = estimated.sum(1)
         self._token_mlp += by_token
-        self._direct_map[record.layer, p] += direct_row.sum()
+        self._direct_map[record.layer, at] += direct.sum(1)
         self._estimated_map[record.layer, :reach] += by_token
-        self._layer_direct["mlp"][record.layer] = direct_row.sum()
+        self._layer_direct["mlp"][record.layer] = direct.sum()
         self._layer_estimated["mlp"][record.layer] = by_token.sum()
+        self._reported.add(("mlp", record.layer))
 
         kept = self._selection.has_kind("neuron") and self._selection.has_layer(record.layer)
         if kept and self._columns is None:
             norms = act.abs() * layer.neuron_norm
-            self._rank_neurons(layer, act, norms if post is None else norms * post[:, None], estimated, direct_row)
+            self._rank_neurons(layer, act, norms if post is None else norms * post[:, None], estimated, direct)
 
     def embed(self, write: Float[Tensor, "t d"], grad: Float[Tensor, "t d"]) -> None:
-        p, reach = self._position, self._reach
+        reach = self._reach
         write = write[:reach].float()
         estimated = (write * grad[:reach].float()).sum(1)
-        direct = float(write[p] @ self._direction)
+        direct = torch.zeros_like(estimated)
+        direct[self._positions] = (write[self._positions] * self._directions).sum(1)
         self._token_embed += estimated
-        self._embed = (direct, float(estimated.sum()))
+        self._embed = (float(direct.sum()), float(estimated.sum()))
         kept = self._selection.has_kind("embed") and self._selection.has_layer(None)
         if not kept or self._columns is not None:
             return
         norms = write.norm(dim=1)
         for position in range(reach) if self._rows is None else self._rows.tolist():
-            values = (None, float(norms[position]), direct if position == p else 0.0, float(estimated[position]))
+            values = (None, float(norms[position]), float(direct[position]), float(estimated[position]))
             self._ranking.add(Node("embed", position=position), values, "embed")
 
     def bias(self, part: str, layer: int, grad: Float[Tensor, " d"]) -> None:
-        """A layer's constant, written at every position; its direct effect is that of the copy at `position`."""
+        """A layer's constant, written at every position; its direct effect is that of the copies at `positions`."""
         place = self._anatomy.layers[layer]
         value = (place.attn_out if part == "attn" else place.mlp_out).bias
         assert value is not None
         value = value.float()
-        direct, estimated = float(value @ self._direction), float(value @ grad)
+        direct, estimated = float(value @ self._directions.sum(0)), float(value @ grad)
         self._layer_direct["bias"][layer] += direct
         self._layer_estimated["bias"][layer] += estimated
         self._keep_bias(Node("bias", layer, part=part), float(value.norm()), direct, estimated)
+
+    def extra(self, name: str, effect: float) -> None:
+        """A term that no node writes: `edit`, `constant` or `remainder`."""
+        self._extra[name] = effect
 
     def end(self, part: str, write_norm: float, effect: float) -> None:
         """A constant after the last layer, final norm or unembedding: direct and estimated effect are the same."""
@@ -149,6 +171,7 @@ class Effects:
             "latent": 0.0,
             "error": 0.0,
             "bias": float(self._layer_direct["bias"].cpu().double().sum()) + late,
+            **self._extra,
         }
 
     def by_token(self) -> list[TokenEffect]:
@@ -158,16 +181,19 @@ class Effects:
         return [TokenEffect(position, *row) for position, row in enumerate(sums)]
 
     def by_layer(self) -> list[LayerEffect]:
-        """The waterfall: embedding, then attention and MLP of each layer, then all biases."""
+        """The waterfall: embedding, attention and MLP of each layer upstream, all biases, then what no node writes."""
         steps = [LayerEffect("embed", None, *self._embed)]
         for layer in range(len(self._anatomy.layers)):
             for step in ("attn", "mlp"):
+                if (step, layer) not in self._reported:
+                    continue
                 direct, estimated = self._layer_direct[step][layer], self._layer_estimated[step][layer]
                 steps.append(LayerEffect(step, layer, float(direct), float(estimated)))
         late = sum(effect for _, effect in self._end_bias)
         direct = float(self._layer_direct["bias"].cpu().double().sum()) + late
         estimated = float(self._layer_estimated["bias"].cpu().double().sum()) + late
-        return [*steps, LayerEffect("bias", None, direct, estimated)]
+        steps.append(LayerEffect("bias", None, direct, estimated))
+        return steps + [LayerEffect(name, None, effect, effect) for name, effect in self._extra.items()]
 
     def by_layer_position(self) -> LayerPosition:
         return LayerPosition(self._direct_map.tolist(), self._estimated_map.tolist())
@@ -175,15 +201,16 @@ class Effects:
     def _pulled(
         self, out: Float[Tensor, "*n d"], post_norm: Norm | None, post: Float[Tensor, " t"] | None
     ) -> Float[Tensor, "*n"]:
-        """Direct effect at the position of interest of a unit of each row of an output projection."""
-        if post_norm is None or post is None:
-            return out.float() @ self._direction
-        return out.float() @ (post_norm.gain * self._direction) * post[self._position]
+        """Direct effect of a unit of each row of an output projection, written at each of `positions`: [k, …]."""
+        directions = self._directions
+        if post_norm is not None and post is not None:
+            directions = post_norm.gain * directions * post[self._positions][:, None]
+        return (out.float() @ directions.T).movedim(-1, 0)
 
     def _index(self, wanted: Sequence[int] | None, n: int) -> Int[Tensor, " m"] | None:
         if wanted is None:
             return None
-        return torch.tensor(sorted({i for i in wanted if i < n}), dtype=torch.long, device=self._direction.device)
+        return torch.tensor(sorted({i for i in wanted if i < n}), dtype=torch.long, device=self._directions.device)
 
     def _keep_bias(self, node: Node, write_norm: float, direct: float, estimated: float) -> None:
         placed = self._rows is None and self._columns is None
@@ -195,7 +222,7 @@ class Effects:
         layer: Layer,
         record: AttentionRecord,
         estimated: Float[Tensor, "h t"],
-        direct: Float[Tensor, " h"],
+        direct: Float[Tensor, "h k"],
         post: Float[Tensor, " t"] | None,
     ) -> None:
         if self._columns is not None:
@@ -203,16 +230,15 @@ class Effects:
         reach, number = self._reach, layer.index
         mixed = record.mixed[:reach].float().transpose(0, 1)
         norms = _write_norm(mixed, layer.head_gram)
-        first = torch.arange(layer.n_heads, device=direct.device) * reach + self._position
-        at = self._at_position(first)
+        heads = torch.arange(layer.n_heads, device=direct.device)[:, None]
         self._ranking.block(
             Block(
                 group="attn",
                 activation=mixed.norm(dim=-1),
                 write_norm=norms if post is None else norms * post,
                 estimated=estimated,
-                direct=direct[: len(at)],
-                direct_ids=at,
+                direct=direct[:, self._listed].flatten(),
+                direct_ids=(heads * reach + self._positions[self._listed]).flatten(),
                 index=None if self._rows is None else (slice(None), self._rows),
                 wanted=[n.index * reach + n.position for n in self._wanted("attn", number) if n.source is None],
                 node=lambda flat: Node("attn", number, *divmod(flat, reach)),
@@ -224,15 +250,18 @@ class Effects:
         layer: Layer,
         pattern: Float[Tensor, "h t s"],
         estimated: Float[Tensor, "h t s"],
-        direct: Float[Tensor, "h s"],
+        direct: Float[Tensor, "h k s"],
         value: Float[Tensor, "h s dh"],
+        share: Float[Tensor, "h t"] | None,
         post: Float[Tensor, " t"] | None,
     ) -> None:
         reach, number = self._reach, layer.index
-        norms = _write_norm(value, layer.head_gram)[:, None]
+        norms = pattern * _write_norm(value, layer.head_gram)[:, None]
+        if share is not None:
+            norms = norms * share[:, :reach, None].abs()
         columns = torch.arange(reach, device=direct.device) if self._columns is None else self._columns
         heads = torch.arange(layer.n_heads, device=direct.device)[:, None]
-        at = self._at_position(((heads * reach + self._position) * reach + columns).flatten())
+        at = (heads * reach + self._positions[self._listed])[..., None] * reach + columns
         index = None
         if self._rows is not None or self._columns is not None:
             rows = torch.arange(reach, device=direct.device) if self._rows is None else self._rows
@@ -247,10 +276,10 @@ class Effects:
             Block(
                 group="pair",
                 activation=pattern,
-                write_norm=pattern * (norms if post is None else norms * post[:, None]),
+                write_norm=norms if post is None else norms * post[:, None],
                 estimated=estimated,
-                direct=direct[:, columns].flatten()[: len(at)],
-                direct_ids=at,
+                direct=direct[:, self._listed][..., columns].flatten(),
+                direct_ids=at.flatten(),
                 index=index,
                 wanted=[
                     (n.index * reach + n.position) * reach + n.source
@@ -267,10 +296,10 @@ class Effects:
         act: Float[Tensor, "t n"],
         norms: Float[Tensor, "t n"],
         estimated: Float[Tensor, "t n"],
-        direct: Float[Tensor, " n"],
+        direct: Float[Tensor, "k n"],
     ) -> None:
         number, width = layer.index, act.shape[1]
-        at = self._at_position(torch.arange(width, device=direct.device) + self._position * width)
+        neurons = torch.arange(width, device=direct.device)
 
         def node(flat: int) -> Node:
             position, neuron = divmod(flat, width)
@@ -282,18 +311,13 @@ class Effects:
                 activation=act,
                 write_norm=norms,
                 estimated=estimated,
-                direct=direct[: len(at)],
-                direct_ids=at,
+                direct=direct[self._listed].flatten(),
+                direct_ids=(self._positions[self._listed][:, None] * width + neurons).flatten(),
                 index=None if self._rows is None else (self._rows,),
                 wanted=[n.position * width + n.index for n in self._wanted("neuron", number)],
                 node=node,
             )
         )
-
-    def _at_position(self, ids: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
-        """The ids, unless the filters leave the position of interest out."""
-        left_out = self._rows is not None and self._position not in self._rows.tolist()
-        return ids[:0] if left_out else ids
 
     def _wanted(self, kind: str, layer: int) -> list[Any]:
         """Explicitly wanted nodes of a kind and layer; index and position are set, and within reach."""

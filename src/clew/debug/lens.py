@@ -7,24 +7,25 @@ unembedding are applied to the stream after every layer.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import Cancelled
 from ..models.subject import SubjectModel
 from ..models.tape import Stop, Tape
+from .case import Case
 from .direction import Reading
 from .records import Lens, LensCell
 
 ROWS = 256  # residual vectors unembedded at once: 256 × 50k logits are 50 MB
 
 
-def lens(subject: SubjectModel, ids: Int[Tensor, " t"], reading: Reading, stop: Stop | None = None) -> Lens:
+def lens(case: Case, reading: Reading, stop: Stop | None = None) -> Lens:
     """Rows are the embeddings and then every layer; columns the tokens. Raises Cancelled."""
-    anatomy = subject.anatomy
+    subject, anatomy, edits = case.subject, case.subject.anatomy, case.interventions
     with subject.lock, torch.no_grad():
-        tape = Tape(anatomy, stop)
-        tape.forward(ids, grad=False)
+        tape = Tape(anatomy, edits, stop)
+        tape.forward(case.ids, grad=False)
         values: list[list[float]] = []
         top: list[list[LensCell]] = []
         for resid in tape.resid:

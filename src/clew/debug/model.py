@@ -11,7 +11,9 @@ from ..models.progress import Progress
 from ..models.subject import SubjectModel, load_subject
 from ..models.tape import Stop
 from ..settings import DEFAULT_MODEL, TOP
+from .align import Alignment, align
 from .answer import predict
+from .case import Case
 from .direction import check_token, reading, token_ids
 from .ranking import Selection
 from .records import ModelInfo, Records, Token, TokenCheck
@@ -73,6 +75,14 @@ class Model:
         ids = self.subject.encode_prompt(text, bos).tolist()
         return Records(Token(position, i, self.subject.text(i)) for position, i in enumerate(ids))
 
+    def align(self, first: str, second: str, bos: bool = False) -> tuple[Records[Token], Records[Token], Alignment]:
+        """The tokens of two prompts, and for each of the first its counterpart in the second, or None.
+
+        Raises EmptyPrompt, PromptTooLong or BadText.
+        """
+        left, right = self.tokens(first, bos), self.tokens(second, bos)
+        return left, right, align([token.id for token in left], [token.id for token in right])
+
     def check_token(self, text: str) -> TokenCheck:
         """Whether a text is one token to this model, and what was probably meant if not."""
         return check_token(self.subject, text)
@@ -110,11 +120,12 @@ class Model:
             )
         targets = token_ids(subject, _texts(target), "target")
         distractors = token_ids(subject, _texts(distractor), "distractor")
+        case = Case(subject, ids, at)
         if not targets:
-            logits = predict(subject, ids, at, stop)
+            logits = predict(case, stop)
             logits[distractors] = float("-inf")
             targets = [int(logits.argmax())]
-        return Run(subject, ids, at, reading(subject.anatomy, targets, distractors), selection, stop)
+        return Run(case, reading(subject.anatomy, targets, distractors), selection).ready(stop)
 
 
 def load(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,6 +51,14 @@ class Records(list[R]):
         rows = [names, *([_cell(getattr(record, name)) for name in names] for record in self)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(names))]
         return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+class Batch(Records[R]):
+    """Some records of a longer measurement; `total` is how many there will be in all."""
+
+    def __init__(self, records: Iterable[R], total: int) -> None:
+        super().__init__(records)
+        self.total = total
 
 
 def _cell(value: object) -> str:
@@ -135,7 +143,12 @@ class Candidate(Record):
 
 @dataclass(frozen=True)
 class Accounting(Record):
-    """Both sides of the sum: direct effects by kind, their sum, the direction's value and what is left."""
+    """Both sides of the sum: direct effects by kind, their sum, the value that is explained and what is left.
+
+    Under edits there may be a term `edit`: what they add to the stream outside of any node. In a trace there is a term
+    `constant`, what the traced node adds itself (biases of its projections and norm), and a term `remainder` where its
+    pre-activation is not linear in what it reads.
+    """
 
     terms: dict[str, float]
     sum: float
@@ -184,7 +197,8 @@ class TokenEffect(Record):
 class LayerEffect(Record):
     """Direct effects of one step of the waterfall: `step` is embed, attn, mlp, or bias.
 
-    A layer's biases are inside `bias` (one step at the end, with final norm and unembedding).
+    A layer's biases are inside `bias` (one step after the layers, with final norm and unembedding). After it come
+    `edit`, `constant` and `remainder`, where the accounting has them.
     """
 
     step: str
@@ -258,6 +272,106 @@ class NodeDetail(Record):
     up: Sequence[TokenScore]
     down: Sequence[TokenScore]
     excited_by: Sequence[Excitation]
+
+
+@dataclass(frozen=True)
+class TraceStep(Record):
+    """One step of a trace: a node, through which of its inputs, and the value S that is explained."""
+
+    node: str
+    through: str
+    value: float
+
+
+@dataclass(frozen=True)
+class CandidateChange(Record):
+    """A possible next token on both sides; `difference` is of log-probabilities, right − left."""
+
+    id: int
+    text: str
+    left: Candidate
+    right: Candidate
+    difference: float
+
+
+@dataclass(frozen=True)
+class NodeChange(Record):
+    """A row of the node table on both sides, paired by alignment; None where a side has no such node.
+
+    `id` is the left node's, or the right one's where there is no left. Differences are right − left.
+    """
+
+    id: str
+    left: NodeEffect | None
+    right: NodeEffect | None
+    direct_difference: float | None
+    estimated_difference: float | None
+
+
+@dataclass(frozen=True)
+class Comparison(Record):
+    """The same question asked twice; values are of what is explained, D or a trace's S.
+
+    `alignment` gives for each token on the left its counterpart on the right, or None.
+    """
+
+    left_value: float
+    right_value: float
+    difference: float
+    alignment: Sequence[int | None]
+    candidates: Sequence[CandidateChange]
+    nodes: Sequence[NodeChange]
+
+    def __repr__(self) -> str:
+        lines = [f"{self.left_value:+.4g} → {self.right_value:+.4g} (difference {self.difference:+.4g})"]
+        for change in self.candidates:
+            before, after = change.left.probability, change.right.probability
+            lines.append(f"  {change.text!r}: {before:.3%} → {after:.3%} ({change.difference:+.3g} in log-probability)")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Agreement(Record):
+    """How far estimated effects agree with verified ones over n nodes; None where one side does not vary."""
+
+    n: int
+    pearson: float | None
+    spearman: float | None
+
+
+@dataclass(frozen=True)
+class SweepCell(Record):
+    """One place patched from the second prompt: the value of what is explained then, and the share of the difference
+    between the prompts that it makes.
+
+    `kind` is attn, resid or mlp; `index` the head, None for the others. `restored` is None where the prompts agree.
+    """
+
+    place: str
+    kind: str
+    layer: int
+    index: int | None
+    position: int
+    value: float
+    restored: float | None
+
+
+@dataclass(frozen=True)
+class Pattern(Record):
+    """A head's attention: row P holds its weights on tokens 0 to P."""
+
+    head: str
+    rows: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class GeneratedToken(Record):
+    """One token of a continuation, at its position after the prompt."""
+
+    position: int
+    id: int
+    text: str
+    probability: float
 
 
 @dataclass(frozen=True)

@@ -5,95 +5,139 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
-from jaxtyping import Int
-from torch import Tensor
-
-from ..errors import BadNode, UsageError
+from ..edits import Edit, Op, Place, edit_of, parse_edit, parse_place
+from ..errors import BadEdit, BadNode, UsageError
+from ..models.probe import probe
 from ..models.subject import SubjectModel
 from ..models.tape import Stop
 from ..nodes import Node, parse
-from ..settings import CANDIDATES, MAX_NODES, TOP, VERIFIED
+from ..settings import CANDIDATES, GENERATED, MAX_NODES, MAX_STEPS, TOP, VERIFIED
+from .agreement import agreement
+from .align import Alignment, align, checked
 from .answer import Answer, answer
+from .case import Case, Second, check_edits
+from .compare import compare
 from .detail import detail
 from .direction import Reading
+from .generate import generate
 from .lens import lens
 from .ranking import Selection
 from .records import (
     Accounting,
+    Agreement,
+    Batch,
     Candidate,
+    Comparison,
     Direction,
+    GeneratedToken,
     LayerEffect,
     LayerPosition,
     Lens,
     NodeDetail,
     NodeEffect,
+    Pattern,
     Records,
+    SweepCell,
     Timing,
     Token,
     TokenEffect,
+    TraceStep,
     VocabToken,
 )
+from .scalar import Final, Scalar
+from .sweep import SWEPT, places, sweep
+from .trace import Step, parse_step, step_of, traced
+from .upstream import checked_node
 from .verify import KINDS, Ablation, measure
 
 
 class Run:
     """One prompt taken apart. Made by `Model.debug`; every method returns records (debug/records.py).
 
-    The first pass has been run. Tables with other filters run another one; nothing the size of all activations is
-    kept between them.
+    A run is a question and never changes: `edit`, `ablate`, `patch` and their like give another run with one more edit
+    on its stack, `trace` one that explains what a node reads. Neither computes anything until it is asked. Nothing the
+    size of all activations is kept between tables.
     """
 
     def __init__(
         self,
-        subject: SubjectModel,
-        ids: Int[Tensor, " t"],
-        position: int,
+        case: Case,
         reading: Reading,
         selection: Selection,
-        stop: Stop | None = None,
+        steps: tuple[Step, ...] = (),
+        parent: Run | None = None,
+        unedited: Run | None = None,
     ) -> None:
-        self._subject = subject
-        self._ids = ids
-        self._position = position
+        self._case = case
         self._reading = reading
         self._selection = selection
-        self._answer = answer(subject, ids, position, reading, selection, stop)
+        self._steps = steps
+        self._parent = parent
+        self._unedited = unedited
+        self._lazy_answer: Answer | None = None
+        self._lazy_scalar: Scalar | None = None
         self._verified: dict[str, NodeEffect] = {}
         self._verify_s: float | None = None
-        self.direction = Direction(
-            position,
-            [self._vocab(i) for i in reading.targets],
-            [self._vocab(i) for i in reading.distractors],
-            reading.value(self._answer.logits),
-        )
 
     def __repr__(self) -> str:
-        names = [
-            " ".join(repr(token.text) for token in side)
-            for side in (self.direction.targets, self.direction.distractors)
-        ]
-        against = names[1] or "the mean logit"
-        return f"Run({names[0]} against {against} at {self._position}: D = {self.direction.value:+.3g})"
+        targets = " ".join(repr(self._subject.text(i)) for i in self._reading.targets)
+        distractors = " ".join(repr(self._subject.text(i)) for i in self._reading.distractors)
+        text = f"{targets} against {distractors or 'the mean logit'} at {self._case.position}"
+        text += f", {', '.join(self.edits)}" if self.edits else ""
+        text += "".join(f" › {step}" for step in self._steps)
+        return f"Run({text}: {'S' if self._steps else 'D'} = {self.value:+.3g})"
 
     @property
     def tokens(self) -> Records[Token]:
         """The prompt as the model sees it."""
-        return Records(Token(p, i, self._subject.text(i)) for p, i in enumerate(self._ids.tolist()))
+        return Records(Token(p, i, self._subject.text(i)) for p, i in enumerate(self._case.ids.tolist()))
+
+    @property
+    def edits(self) -> list[str]:
+        """The stack of edits, in the order in which they are made."""
+        return [str(edit) for edit in self._case.edits]
+
+    @property
+    def steps(self) -> Records[TraceStep]:
+        """The trace so far, each step with its value; empty when D itself is explained."""
+        before = Records[TraceStep]() if self._parent is None else self._parent.steps
+        if self._steps:
+            step = self._steps[-1]
+            before.append(TraceStep(str(step.node), step.through, self.value))
+        return before
+
+    @property
+    def value(self) -> float:
+        """What is explained: D, or the S of the last step of a trace."""
+        return self._answer().value
+
+    @property
+    def direction(self) -> Direction:
+        """D, also in a trace."""
+        targets, distractors = (
+            [self._vocab(i) for i in side] for side in (self._reading.targets, self._reading.distractors)
+        )
+        return Direction(self._case.position, targets, distractors, self._root.value)
 
     @property
     def timing(self) -> Timing:
         """Seconds spent on loading the model, on the first pass, on its table and on verifying."""
-        return Timing(self._subject.load_s, self._answer.pass_s, self._answer.table_s, self._verify_s)
+        found = self._answer()
+        return Timing(self._subject.load_s, found.pass_s, found.table_s, self._verify_s)
 
-    def candidates(self, k: int = CANDIDATES) -> Records[Candidate]:
-        """The k likeliest next tokens, then any target or distractor not among them; logits after any soft-cap."""
-        logits = self._subject.anatomy.cap(self._answer.logits)
+    def candidates(self, k: int = CANDIDATES, also: Sequence[int] = ()) -> Records[Candidate]:
+        """The k likeliest next tokens, then any target, distractor or token of `also` not among them.
+
+        Logits are after any soft-cap.
+        """
+        logits = self._root._answer().logits
+        assert logits is not None
+        logits = self._subject.anatomy.cap(logits)
         logprobs = logits.log_softmax(-1)
         ids = logits.topk(min(k, len(logits))).indices.tolist()
-        ids += [i for i in (*self._reading.targets, *self._reading.distractors) if i not in ids]
+        ids = list(dict.fromkeys([*ids, *self._reading.targets, *self._reading.distractors, *also]))
         ranks = (logits[None] > logits[ids][:, None]).sum(1).tolist()
         return Records(
             Candidate(i, self._subject.text(i), float(logits[i]), float(logprobs[i]), float(logprobs[i].exp()), rank)
@@ -101,10 +145,10 @@ class Run:
         )
 
     def accounting(self) -> Accounting:
-        """Direct effects by kind against D itself, read from the logits."""
-        terms = self._answer.effects.terms()
+        """Direct effects by kind against what is explained itself, read from the model."""
+        terms = self._answer().effects.terms()
         total = sum(terms.values())
-        return Accounting(terms, total, self.direction.value, total - self.direction.value)
+        return Accounting(terms, total, self.value, total - self.value)
 
     def nodes(
         self,
@@ -124,6 +168,104 @@ class Run:
         selection = Selection.of(top, threshold, kinds, layers, positions, sources)
         return self._with_verified(self._pass(selection, stop).nodes)
 
+    def edit(
+        self,
+        *edits: str | Edit,
+        second: Run | None = None,
+        alignment: Sequence[int | None] | None = None,
+    ) -> Run:
+        """This run with more edits on its stack, such as "zero:attn.23.3@13" (clew.edits has the grammar).
+
+        `patch` takes its values from the prompt of `second`, token by token as `alignment` pairs them (default: by
+        their tokens). Raises BadEdit or UsageError.
+        """
+        if self._steps:
+            raise UsageError("A trace is of one forward pass, and an edit makes another.", "Edit first, then trace.")
+        more = tuple(parse_edit(edit) if isinstance(edit, str) else edit for edit in edits)
+        pair = self._case.second if second is None else self._second(second, alignment)
+        mine = self._case.second
+        if pair is not mine and mine is not None and any(edit.op == "patch" for edit in self._case.edits):
+            same = mine.ids.tolist() == pair.ids.tolist() and mine.alignment == pair.alignment if pair else False
+            if not same:
+                raise BadEdit(
+                    "A stack of edits patches from one second prompt only.", "Put these edits on another stack."
+                )
+        stack = (*self._case.edits, *more)
+        check_edits(self._subject, len(self._case.ids), stack, pair)
+        case = replace(self._case, edits=stack, second=pair)
+        return Run(case, self._reading, self._selection, unedited=self.unedited)
+
+    @property
+    def unedited(self) -> Run:
+        """The same question as the model is."""
+        return self if self._unedited is None else self._unedited
+
+    def ablate(self, places: str | Sequence[str], to: str | float = "zero") -> Run:
+        """With places set to "zero", to their "mean" over the prompt's other positions, or to a number."""
+        if to in ("zero", "mean"):
+            return self._each("zero" if to == "zero" else "mean", places)
+        if isinstance(to, str):
+            raise UsageError(f"{to!r} is not what a place can be set to.", 'Use "zero", "mean" or a number.')
+        return self._each("set", places, to)
+
+    def scale(self, places: str | Sequence[str], by: float) -> Run:
+        """With what places hold times `by`."""
+        return self._each("scale", places, by)
+
+    def steer(self, places: str | Sequence[str], strength: float) -> Run:
+        """With `strength` times the unit direction of each place's write added to it."""
+        return self._each("steer", places, strength)
+
+    def cut(self, pairs: str | Sequence[str], renormalise: bool = False) -> Run:
+        """With attention weights set to zero; `renormalise` scales the rest of each row to sum to 1 again."""
+        return self._each("cut" if renormalise else "zero", pairs)
+
+    def patch(self, places: str | Sequence[str], second: Run, alignment: Sequence[int | None] | None = None) -> Run:
+        """With places set to what they hold on another prompt, at the aligned position."""
+        return self._each("patch", places, second=second, alignment=alignment)
+
+    def compare(
+        self,
+        other: Run | None = None,
+        alignment: Sequence[int | None] | None = None,
+        stop: Stop | None = None,
+        **filters: Any,
+    ) -> Comparison:
+        """This run beside another: candidates, value and node table with differences.
+
+        Without `other`, the model as it is on the left and this run's edits on the right; with it this run on the left.
+        `filters` are those of `nodes`. Raises what `nodes` raises.
+        """
+        if other is not None:
+            return compare(self, other, self.alignment(other, alignment), filters, stop)
+        plain = self.unedited
+        for step in self._steps:
+            plain = plain.trace(step.node, step.through)
+        return compare(plain, self, list(range(len(self._case.ids))), filters, stop)
+
+    def alignment(self, other: Run, alignment: Sequence[int | None] | None = None) -> Alignment:
+        """The counterpart of each token in another run's prompt: as given, or by their tokens. Raises UsageError."""
+        mine, theirs = self._case.ids.tolist(), other._case.ids.tolist()
+        return align(mine, theirs) if alignment is None else checked(alignment, len(mine), len(theirs))
+
+    def trace(self, node: str | Node, through: str | None = None) -> Run:
+        """A run that explains what a node reads: its pre-activation S in place of D (debug/trace.py).
+
+        `through` is q, k, both or v for a pair, v for a whole head, both, gate or up for a gated neuron and in for
+        another; by default its whole pre-activation. "NODE:THROUGH" says both at once. v is taken of what this run
+        explains. Raises BadNode.
+        """
+        if len(self._steps) >= MAX_STEPS:
+            raise UsageError(f"A trace has at most {MAX_STEPS} steps.", "Start another from a node on the way.")
+        anatomy = self._subject.anatomy
+        if isinstance(node, str):
+            step = parse_step(anatomy, node) if through is None else step_of(anatomy, parse(node), through)
+        else:
+            step = step_of(anatomy, node, through)
+        # Anything the model ran can be traced, whatever is explained now; only v depends on what is.
+        checked_node(self._subject, self._case.ids, None if step.through != "v" else self._scalar(), step.node)
+        return Run(self._case, self._reading, self._selection, (*self._steps, step), self, self._unedited)
+
     def verify(
         self,
         top: int | None = None,
@@ -131,22 +273,27 @@ class Run:
         ablation: Ablation = "zero",
         renormalise: bool = False,
         other: Run | None = None,
+        alignment: Sequence[int | None] | None = None,
         stop: Stop | None = None,
     ) -> Records[NodeEffect]:
         """Verified effects, D(as is) − D(node ablated), of `nodes` or of the `top` most promising ones (default 100).
 
         Most promising are the nodes with the largest direct or estimated effect of either sign. `ablation` sets what a
-        node holds to `zero`, to its `mean` over the prompt's other positions, or to what it is at the same position of
-        the prompt of `other` (`resample`). A pair's attention weight is zeroed, with `renormalise` so that the rest of
-        its row sums to 1 again. Largest |verified effect| first. Zero ablations are remembered: `nodes` and `to_dict`
-        show them from then on. Raises BadNode, UsageError or Cancelled.
+        node holds to `zero`, to its `mean` over the prompt's other positions, or to what it is at the aligned position
+        of the prompt of `other` (`resample`). A pair's attention weight is zeroed, with `renormalise` so that the rest
+        of its row sums to 1 again. Largest |verified effect| first. Zero ablations are remembered: `nodes` and
+        `to_dict` show them from then on. In a trace D is its S. Raises BadNode, UsageError or Cancelled.
         """
-        batches = self.verifying(top, nodes, ablation, renormalise, other, stop)
+        batches = self.verifying(top, nodes, ablation, renormalise, other, alignment, stop)
         return _by_verified(row for batch in batches for row in batch)
 
     def verified(self) -> Records[NodeEffect]:
         """Every node whose zero ablation has been measured, largest |verified effect| first."""
         return _by_verified(self._verified.values())
+
+    def agreement(self) -> Agreement:
+        """How far estimated and verified effects agree over the nodes of `verified`."""
+        return agreement(self._verified.values())
 
     def verifying(
         self,
@@ -155,61 +302,122 @@ class Run:
         ablation: Ablation = "zero",
         renormalise: bool = False,
         other: Run | None = None,
+        alignment: Sequence[int | None] | None = None,
         stop: Stop | None = None,
-    ) -> Iterator[Records[NodeEffect]]:
+    ) -> Iterator[Batch[NodeEffect]]:
         """`verify`, batch by batch as they are measured: most promising first, or in the order of `nodes`."""
         if top is not None and nodes is not None:
             raise UsageError("Both `top` and `nodes` say what to verify.", "Give one of them.")
-        rows = self._promising(VERIFIED if top is None else top, stop) if nodes is None else self._rows(nodes, stop)
-        table = {parse(row.id): row for row in rows}
+        second = None if other is None else self._second(other, alignment)
+        paired = second if ablation == "resample" else None
+        if nodes is None:
+            rows = self._promising(VERIFIED if top is None else top, paired, stop)
+        else:
+            rows = self._rows(nodes, stop)
         remembered = ablation == "zero" and not renormalise
-        start = time.perf_counter()
-        for found in measure(
-            self._subject,
-            self._ids,
-            self._position,
-            self._reading,
-            list(table),
-            ablation,
-            renormalise,
-            None if other is None else other._ids,
-            stop,
-        ):
-            batch = Records(replace(table[node], verified_effect=effect) for node, effect in found.items())
+        start, done = time.perf_counter(), 0
+        wanted = [_place(row) for row in rows]
+        for effects in measure(self._case, self._scalar(), wanted, ablation, renormalise, second, stop):
+            found = zip(rows[done:], effects, strict=False)
+            batch = Batch((replace(row, verified_effect=effect) for row, effect in found), len(rows))
+            done += len(batch)
             if remembered:
                 self._verified.update((row.id, row) for row in batch)
             self._verify_s = time.perf_counter() - start
             yield batch
 
+    def sweep(
+        self,
+        second: Run,
+        kinds: Sequence[str] = SWEPT,
+        alignment: Sequence[int | None] | None = None,
+        stop: Stop | None = None,
+    ) -> Records[SweepCell]:
+        """Every place of these kinds patched from the second prompt, one at a time: heads, the stream and MLPs.
+
+        Raises UsageError or Cancelled.
+        """
+        return Records(cell for batch in self.sweeping(second, kinds, alignment, stop) for cell in batch)
+
+    def sweeping(
+        self,
+        second: Run,
+        kinds: Sequence[str] = SWEPT,
+        alignment: Sequence[int | None] | None = None,
+        stop: Stop | None = None,
+    ) -> Iterator[Batch[SweepCell]]:
+        """`sweep`, batch by batch as the cells are measured."""
+        if self._steps:
+            raise UsageError("A sweep restores D, and a trace explains another number.", "Go back to D to sweep.")
+        pair = self._second(second, alignment)
+        wanted = places(self._case, self._scalar(), kinds, pair)
+        for cells in sweep(self._case, self._scalar(), wanted, pair, self.value, second.value, stop):
+            yield Batch(cells, len(wanted))
+
+    def generate(self, n: int = GENERATED, temperature: float = 0.0, seed: int = 0) -> Records[GeneratedToken]:
+        """What the model goes on with after the prompt, under the edits: greedy, or sampled with a seed."""
+        return Records(self.generating(n, temperature, seed))
+
+    def generating(
+        self, n: int = GENERATED, temperature: float = 0.0, seed: int = 0, stop: Stop | None = None
+    ) -> Iterator[GeneratedToken]:
+        """`generate`, token by token."""
+        return generate(self._case, n, temperature, seed, stop)
+
+    def pattern(self, head: str) -> Pattern:
+        """A head's attention at every token, such as that of "attn.23.3". Raises BadNode."""
+        node = parse(head)
+        if node.kind != "attn" or node.position is not None or node.layer is None or node.index is None:
+            raise BadNode(f"{head!r} is not a head.", "Write attn.L.H, without a position.")
+        checked_node(self._subject, self._case.ids, None, replace(node, position=0))
+        edits = self._case.interventions
+        with self._subject.lock:
+            rows = probe(self._subject.anatomy, self._case.ids, node.layer, edits).pattern[node.index].tolist()
+        return Pattern(head, [row[: position + 1] for position, row in enumerate(rows)])
+
     def by_token(self) -> Records[TokenEffect]:
         """Estimated effects summed at each token."""
-        return Records(self._answer.effects.by_token())
+        return Records(self._answer().effects.by_token())
 
     def by_layer(self) -> Records[LayerEffect]:
-        """The waterfall: its direct effects add up to D."""
-        return Records(self._answer.effects.by_layer())
+        """The waterfall: its direct effects add up to what is explained."""
+        return Records(self._answer().effects.by_layer())
 
     def by_layer_position(self) -> LayerPosition:
         """Direct and estimated effects by layer and token."""
-        return self._answer.effects.by_layer_position()
+        return self._answer().effects.by_layer_position()
 
     def lens(self, stop: Stop | None = None) -> Lens:
-        """The logit lens at every layer and token; runs one more forward pass."""
-        return lens(self._subject, self._ids, self._reading, stop)
+        """The logit lens at every layer and token; runs one more forward pass. In a trace it still reads D."""
+        return lens(self._case, self._reading, stop)
 
     def node(self, node: str | Node, stop: Stop | None = None) -> NodeDetail:
         """One node in detail. Raises BadNode for ids that this model or prompt does not have."""
-        wanted = self._checked(parse(node) if isinstance(node, str) else node)
+        wanted = parse(node) if isinstance(node, str) else node
         row = self._rows([wanted], stop)[0]
-        return detail(self._subject, self._ids, wanted, row, self._answer.final_scale, self._position)
+        scale = self._root._answer().final_scale
+        assert scale is not None
+        return detail(self._case, wanted, row, scale)
+
+    def find(self, nodes: Sequence[str | Node], stop: Stop | None = None) -> Records[NodeEffect]:
+        """The rows of these nodes, whatever their rank. Raises BadNode for ids that are not upstream."""
+        return Records(self._rows(nodes, stop))
+
+    def check(self, node: str | Node) -> Node:
+        """The node, if it is upstream of what is explained. Raises BadNode otherwise."""
+        parsed = parse(node) if isinstance(node, str) else node
+        return checked_node(self._subject, self._case.ids, self._scalar(), parsed)
 
     def to_dict(self, candidates: int = CANDIDATES) -> dict[str, Any]:
-        """The document of `clew debug --json`: the nodes of the first pass, and any other that was verified."""
+        """The document of `clew debug --json`: the nodes of the first pass, and any other that was verified.
+
+        Under edits, and in a trace, it also says which.
+        """
         anatomy = self._subject.anatomy
-        nodes = self._with_verified(self._answer.nodes)
+        nodes = self._with_verified(self._answer().nodes)
         listed = {row.id for row in nodes}
         nodes += [row for name, row in self._verified.items() if name not in listed]
-        return {
+        document = {
             "model": {
                 "name": self._subject.name,
                 "family": self._subject.family,
@@ -225,72 +433,102 @@ class Run:
             "nodes": nodes.to_dict(),
             "timing": self.timing.to_dict(),
         }
+        if self.edits:
+            document["edits"] = self.edits
+        if self._steps:
+            document["trace"] = self.steps.to_dict()
+        return document
+
+    def ready(self, stop: Stop | None = None) -> Run:
+        """This run, its first pass done. Raises NotFinite or Cancelled."""
+        self._answer(stop)
+        return self
+
+    @property
+    def _subject(self) -> SubjectModel:
+        return self._case.subject
+
+    @property
+    def _root(self) -> Run:
+        """The run of the same edits that explains D."""
+        return self if self._parent is None else self._parent._root
+
+    def _answer(self, stop: Stop | None = None) -> Answer:
+        if self._lazy_answer is None:
+            self._lazy_answer = answer(self._case, self._scalar(stop), self._selection, stop)
+        return self._lazy_answer
+
+    def _scalar(self, stop: Stop | None = None) -> Scalar:
+        if self._lazy_scalar is None:
+            if self._parent is None:
+                self._lazy_scalar = Final(self._subject.anatomy, self._reading, self._case.position)
+            else:
+                parent = self._parent._scalar(stop)
+                edits = self._case.interventions
+                self._lazy_scalar = traced(self._subject, self._case.ids, edits, self._steps[-1], parent, stop)
+        return self._lazy_scalar
 
     def _pass(self, selection: Selection, stop: Stop | None) -> Answer:
         if selection == self._selection:
-            return self._answer
-        return answer(self._subject, self._ids, self._position, self._reading, selection, stop)
+            return self._answer(stop)
+        return answer(self._case, self._scalar(stop), selection, stop)
 
     def _with_verified(self, rows: Sequence[NodeEffect]) -> Records[NodeEffect]:
         """The rows, with the verified effects measured so far."""
         return Records(self._verified.get(row.id, row) for row in rows)
 
-    def _promising(self, top: int, stop: Stop | None) -> list[NodeEffect]:
-        """The `top` nodes that can be ablated and have the largest direct or estimated effect."""
+    def _promising(self, top: int, paired: Second | None, stop: Stop | None) -> list[NodeEffect]:
+        """The `top` nodes that can be ablated and have the largest direct or estimated effect.
+
+        To be resampled a node needs a counterpart, and must not be a pair.
+        """
         if not 1 <= top <= MAX_NODES:
             raise UsageError(f"{top:,} is not a number of nodes to verify.", f"Take 1 to {MAX_NODES:,}.")
         table = self._pass(Selection.of(top, None, KINDS, None, None, None), stop).nodes
-        return sorted(table, key=lambda row: -max(abs(row.direct_effect), abs(row.estimated_effect)))[:top]
+
+        def fits(row: NodeEffect) -> bool:
+            if row.source is not None and self._case.replaces(_place(row)):
+                return False
+            if paired is None:
+                return True
+            return row.source is None and row.position is not None and paired.alignment[row.position] is not None
+
+        rows = [row for row in table if fits(row)]
+        return sorted(rows, key=lambda row: -max(abs(row.direct_effect), abs(row.estimated_effect)))[:top]
 
     def _rows(self, nodes: Sequence[str | Node], stop: Stop | None) -> list[NodeEffect]:
         """The rows of these nodes, duplicates dropped. Raises BadNode for what this model or prompt does not have."""
-        wanted = dict.fromkeys(self._checked(parse(node) if isinstance(node, str) else node) for node in nodes)
-        found = {row.id: row for row in self._with_verified(self._answer.nodes)}
+        wanted = dict.fromkeys(self.check(node) for node in nodes)
+        found = {row.id: row for row in self._with_verified(self._answer(stop).nodes)}
         missing = frozenset(node for node in wanted if str(node) not in found)
         if missing:
             only = Selection(top=0, kinds=tuple({node.kind for node in missing}), wanted=missing)
             found.update((row.id, row) for row in self._pass(only, stop).nodes)
         return [found[str(node)] for node in wanted]
 
+    def _each(
+        self,
+        op: Op,
+        places: str | Sequence[str],
+        value: float | None = None,
+        second: Run | None = None,
+        alignment: Sequence[int | None] | None = None,
+    ) -> Run:
+        named = [places] if isinstance(places, str) else places
+        edits = [edit_of(op, parse_place(place), value) for place in named]
+        return self.edit(*edits, second=second, alignment=alignment)
+
+    def _second(self, other: Run, alignment: Sequence[int | None] | None) -> Second:
+        if other._subject is not self._subject:
+            raise UsageError("Values cannot be patched from another model.", "Use a second prompt of the same one.")
+        return Second.of(other._case.ids, self.alignment(other, alignment))
+
     def _vocab(self, token: int) -> VocabToken:
         return VocabToken(token, self._subject.text(token))
 
-    @cached_property
-    def _sizes(self) -> dict[str, tuple[str, int]]:
-        anatomy = self._subject.anatomy
-        return {
-            "layer": ("layers", len(anatomy.layers)),
-            "position": ("tokens up to the one explained", self._position + 1),
-            "attn": ("heads", anatomy.n_heads),
-            "neuron": ("neurons a layer", anatomy.n_neurons),
-        }
 
-    def _checked(self, node: Node) -> Node:
-        """Raises BadNode when the node is not one of this model and prompt."""
-        limits = [("layer", node.layer), ("position", node.position), (node.kind, node.index)]
-        for name, value in limits:
-            if value is not None and name in self._sizes and value >= self._sizes[name][1]:
-                what, size = self._sizes[name]
-                raise BadNode(
-                    f"{node} does not exist: there are {size} {what}.",
-                    f"Counting starts at 0, so the last is {size - 1}.",
-                )
-        if node.kind in ("latent", "error"):
-            raise BadNode(f"{node} belongs to a sparse autoencoder, and none is loaded.", "Use heads and neurons.")
-        if node.kind == "direct":
-            raise BadNode("direct is D itself, not a node that writes.", "Name a head, neuron, embedding or bias.")
-        if node.kind in ("attn", "neuron") and node.position is None:
-            raise BadNode(f"{node} is a component; a node runs at a position.", f"Write {node}@{self._position}.")
-        if node.kind == "bias" and not self._has_bias(node):
-            raise BadNode(f"This model has no {node}.", "Not every family has biases.")
-        return node
-
-    def _has_bias(self, node: Node) -> bool:
-        anatomy = self._subject.anatomy
-        if node.layer is None:
-            return (anatomy.final_norm.bias if node.part == "final_norm" else anatomy.unembed.bias) is not None
-        layer = anatomy.layers[node.layer]
-        return (layer.attn_out if node.part == "attn" else layer.mlp_out).bias is not None
+def _place(row: NodeEffect) -> Place:
+    return Place.of(Node(row.kind, row.layer, row.index, row.position, row.source))
 
 
 def _by_verified(rows: Iterable[NodeEffect]) -> Records[NodeEffect]:

@@ -1,4 +1,4 @@
-"""Verified effects: D(as is) − D(node ablated), measured in the causal cone of each node (models/replay.py)."""
+"""Verified effects: what is explained as is − with a node ablated, measured in its causal cone (models/replay.py)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from ..edits import Place
 from ..errors import BadNode, UsageError
-from ..models.anatomy import Anatomy
-from ..models.clean import Clean, Value, clean_run
-from ..models.replay import Change, replay
-from ..models.subject import SubjectModel
+from ..models.clean import Clean, clean_run, others_mean
+from ..models.replay import Change, Cone, replay
 from ..models.tape import Stop
-from ..nodes import Node
-from .direction import Reading
+from .case import Case, Second
+from .scalar import Scalar
 
 Ablation = Literal["zero", "mean", "resample"]
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
@@ -24,97 +23,132 @@ KINDS = ("embed", "attn", "neuron")
 
 
 def measure(
-    subject: SubjectModel,
-    ids: Int[Tensor, " t"],
-    position: int,
-    reading: Reading,
-    nodes: Sequence[Node],
+    case: Case,
+    scalar: Scalar,
+    places: Sequence[Place],
     ablation: Ablation = "zero",
     renormalise: bool = False,
-    other: Int[Tensor, " t2"] | None = None,
+    second: Second | None = None,
     stop: Stop | None = None,
-) -> Iterator[dict[Node, float]]:
-    """The verified effects of `nodes`, batch by batch, in the order given.
+) -> Iterator[list[float]]:
+    """The verified effects of places at one position each, batch by batch, in the order given.
 
-    `zero` sets what a node holds (a head's z, a neuron's activation, an embedding) to zero, `mean` to its mean over the
-    prompt's other positions, `resample` to what it is on the prompt `other` at the same position. A pair is zeroed
-    only: its attention weight becomes 0, and with `renormalise` the rest of the row is scaled to sum to 1 again.
-    Raises BadNode, UsageError or Cancelled.
+    `zero` sets what a place holds (a head's z, a neuron's activation, an embedding, the stream) to zero, `mean` to its
+    mean over the prompt's other positions, `resample` to what it is on the second prompt at the aligned position. A
+    pair is zeroed only: its attention weight becomes 0, and with `renormalise` the rest of the row is scaled to sum to
+    1 again. Raises BadNode, UsageError or Cancelled.
     """
-    _check(nodes, len(ids), ablation, other)
-    anatomy = subject.anatomy
-    with subject.lock:
-        clean = clean_run(anatomy, ids, nodes, stop)
-        instead = clean_run(anatomy, other, nodes, stop).values if ablation == "resample" and other is not None else {}
-    value = _read(anatomy, reading, clean.resid[-1][position][None])
-    changes = [_change(anatomy, node, clean, ablation, renormalise, instead.get(node)) for node in nodes]
-    batches = replay(anatomy, clean, changes, position, stop)
+    _check(case, places, ablation, second)
+    anatomy, subject = case.subject.anatomy, case.subject
+    edits = case.interventions
+    with subject.lock, torch.no_grad():
+        clean = clean_run(anatomy, case.ids, places, edits, stop)
+        other = None
+        if ablation == "resample" and second is not None:
+            other = clean_run(anatomy, second.ids, places, stop=stop)
+        cone = Cone(anatomy, clean, edits, scalar.depth, scalar.positions)
+        value = scalar.value(clean.stream(anatomy, scalar.depth)[scalar.positions][None])
+        deltas = _Deltas(case, clean, ablation, renormalise, other, second)
+        changes = [deltas.change(place) for place in places]
+    batches = replay(cone, changes, stop)
     while True:
-        with subject.lock:  # hooks of another pass must not see these rows
+        with subject.lock, torch.no_grad():  # hooks of another pass must not see these rows
             batch = next(batches, None)
-        if batch is None:
-            return
-        found = value - _read(anatomy, reading, batch[1])
-        yield {nodes[index]: effect for index, effect in zip(batch[0], found.tolist(), strict=True)}
+            if batch is None:
+                return
+            found = value - scalar.value(batch[1])
+        yield found.tolist()
 
 
-@torch.no_grad()
-def _read(anatomy: Anatomy, reading: Reading, stream: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    """D, less the unembedding's bias, from streams before the final norm. In float64: differences of D are reported."""
-    dtype = anatomy.unembed.weight.dtype
-    hidden = anatomy.final_norm_module(stream.to(dtype))
-    return hidden.cpu().double() @ reading.vector.cpu().double()
-
-
-def _check(nodes: Sequence[Node], length: int, ablation: str, other: Tensor | None) -> None:
+def _check(case: Case, places: Sequence[Place], ablation: str, second: Second | None) -> None:
     if ablation not in ABLATIONS:
         raise UsageError(f"{ablation!r} is not a way to ablate.", f"Use one of {', '.join(ABLATIONS)}.")
-    if ablation == "resample" and other is None:
+    if ablation == "resample" and second is None:
         raise UsageError("Resampling takes its values from a second prompt.", "Give one.")
-    if ablation == "mean" and length == 1:
+    if ablation == "mean" and len(case.ids) == 1:
         raise UsageError("A prompt of one token has no other positions to take a mean over.", "Ablate to zero.")
-    for node in nodes:
-        if node.kind not in KINDS:
-            raise BadNode(
-                f"{node} is written at every position, so there is no one run of it to ablate.",
-                "Name a head, neuron or embedding.",
-            )
-        if node.source is not None and ablation != "zero":
+    for place in places:
+        if place.sources is not None and ablation != "zero":
             raise UsageError(
-                f"{node} is one entry of an attention pattern: it can be zeroed, not set to a mean or resampled.",
+                f"{place} is one entry of an attention pattern: it can be zeroed, not set to a mean or resampled.",
                 "Ablate it to zero, or ablate its whole head.",
             )
-        assert node.position is not None
-        if other is not None and ablation == "resample" and node.position >= len(other):
+        if place.sources is not None and case.replaces(place):
             raise BadNode(
-                f"{node} has no counterpart: the second prompt has {len(other)} tokens.",
-                "Use a second prompt that is as long.",
+                f"{place} is part of a head that is edited there.", "Take the edit off, or verify the whole head."
+            )
+        if ablation == "resample" and second is not None and second.alignment[place.position] is None:
+            raise BadNode(
+                f"{place} has no counterpart: its token is not paired with one of the second prompt.",
+                "Pair it in the alignment, or leave it out.",
             )
 
 
-def _change(
-    anatomy: Anatomy, node: Node, clean: Clean, ablation: Ablation, renormalise: bool, instead: Value | None
-) -> Change:
-    """What ablating a node adds to what its block gives."""
-    value = clean.values[node]
-    assert node.position is not None
-    if node.source is not None:
-        assert value.whole is not None and value.weight is not None
-        left = value.whole - value.here
-        rest = 1 - value.weight
-        scaled = left / rest if rest > 0 else torch.zeros_like(left)
-        change = (scaled if renormalise else left) - value.whole
-    elif ablation == "mean":
-        assert value.mean is not None
-        change = value.mean - value.here
-    else:
-        change = (torch.zeros_like(value.here) if instead is None else instead.here) - value.here
-    if node.kind == "embed":
-        return Change("embed", 0, node.position, change)
-    assert node.layer is not None and node.index is not None
-    layer = anatomy.layers[node.layer]
-    if node.kind == "neuron":
-        return Change("mlp", node.layer, node.position, change * layer.mlp_out.by_input[node.index])
-    width = change.shape[0]
-    out = layer.attn_out.by_input[node.index * width : (node.index + 1) * width]
-    return Change("attn", node.layer, node.position, change @ out)
+class _Deltas:
+    """What ablating a place adds to what its block gives."""
+
+    def __init__(
+        self,
+        case: Case,
+        clean: Clean,
+        ablation: Ablation,
+        renormalise: bool,
+        other: Clean | None,
+        second: Second | None,
+    ) -> None:
+        self._anatomy = case.subject.anatomy
+        self._clean = clean
+        self._ablation = ablation
+        self._renormalise = renormalise
+        self._other = other
+        self._second = second
+        self._means: dict[Place, Float[Tensor, "t w"]] = {}
+
+    def change(self, place: Place) -> Change:
+        delta = self._pair(place) if place.sources is not None else self._instead(place) - self._held(place)
+        match place.kind:
+            case "embed":
+                return Change("embed", 0, place.position, delta)
+            case "resid":
+                assert place.layer is not None
+                return Change("resid", place.layer, place.position, delta)
+            case "neuron":
+                assert place.layer is not None
+                out = self._anatomy.layers[place.layer].mlp_out.by_input
+                write = delta @ out if place.index is None else delta * out[place.index]
+                return Change("mlp", place.layer, place.position, write)
+            case _:
+                assert place.layer is not None
+                out = self._anatomy.layers[place.layer].attn_out.by_input
+                width = len(delta)
+                start = 0 if place.index is None else place.index * width
+                return Change("attn", place.layer, place.position, delta @ out[start : start + width])
+
+    def _held(self, place: Place) -> Float[Tensor, " w"]:
+        return self._clean.of(place)[place.position]
+
+    def _instead(self, place: Place) -> Float[Tensor, " w"]:
+        """What the place holds when it is ablated."""
+        match self._ablation:
+            case "mean":
+                component = Place(place.kind, place.layer, place.index)
+                if component not in self._means:
+                    self._means[component] = others_mean(self._clean.of(place))
+                return self._means[component][place.position]
+            case "resample":
+                assert self._other is not None and self._second is not None
+                there = self._second.alignment[place.position]
+                assert there is not None
+                return self._other.of(place)[there]
+            case _:
+                return torch.zeros_like(self._held(place))
+
+    def _pair(self, place: Place) -> Float[Tensor, " dh"]:
+        assert place.layer is not None and place.index is not None and place.sources is not None
+        whole, weight, value = self._held(place), self._clean.weights[place], self._clean.value[place.layer]
+        group = place.index // (self._anatomy.layers[place.layer].n_heads // len(value))
+        share = weight * value[group, place.sources[0]]
+        if not self._renormalise:
+            return -share
+        rest = 1 - weight
+        return ((whole - share) / rest if rest > 0 else torch.zeros_like(whole)) - whole

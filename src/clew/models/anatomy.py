@@ -21,6 +21,17 @@ from .families import Family
 
 
 @dataclass(frozen=True)
+class Depth:
+    """A place along the residual stream: before layer `layer`, or with `mid` between its attention and its MLP.
+
+    Before layer n_layers is before the final norm.
+    """
+
+    layer: int
+    mid: bool = False
+
+
+@dataclass(frozen=True)
 class Norm:
     """LayerNorm or RMSNorm as `gain ⊙ centre(x)·scale(x) + bias`; RMSNorm neither centres nor shifts."""
 
@@ -89,8 +100,10 @@ class Layer:
     block: nn.Module
     attn: nn.Module
     attn_norm: Norm | None
-    q: nn.Module
-    k: nn.Module
+    q_norm: Norm | None
+    q_norm_module: nn.Module | None
+    k_norm: Norm | None
+    k_norm_module: nn.Module | None
     attn_out: Projection
     attn_out_module: nn.Module
     attn_post_norm: Norm | None
@@ -112,6 +125,11 @@ class Layer:
     @property
     def n_neurons(self) -> int:
         return self.mlp_out.by_input.shape[0]
+
+    @property
+    def reads_mlp(self) -> Depth:
+        """Where the MLP reads the stream."""
+        return Depth(self.index, mid=not self.parallel)
 
     def head_out(self) -> Float[Tensor, "h dh d"]:
         """W_O split by head, in float32; a post-norm's gain is not applied."""
@@ -150,6 +168,11 @@ class Anatomy:
     @property
     def d_model(self) -> int:
         return self.unembed.in_features
+
+    @property
+    def end(self) -> Depth:
+        """The stream before the final norm."""
+        return Depth(len(self.layers))
 
     @property
     def n_heads(self) -> int:
@@ -213,8 +236,10 @@ def anatomy_of(model: PreTrainedModel, family: Family) -> Anatomy:
             block=block,
             attn=find(block, family.attn),
             attn_norm=norm(block, family.attn_norm),
-            q=find(block, family.q),
-            k=find(block, family.k),
+            q_norm=norm(block, family.q_norm),
+            q_norm_module=None if family.q_norm is None else find(block, family.q_norm),
+            k_norm=norm(block, family.k_norm),
+            k_norm_module=None if family.k_norm is None else find(block, family.k_norm),
             attn_out=Projection(attn_out),
             attn_out_module=attn_out,
             attn_post_norm=norm(block, family.attn_post_norm),

@@ -50,6 +50,13 @@ class AttentionPlayer(Protocol):
     ) -> Float[Tensor, "1 r h dh"]: ...
 
 
+class PatternEditor(Protocol):
+    """Changes attention patterns as they are computed."""
+
+    def pattern(self, layer: int, pattern: Float[Tensor, "1 h t s"]) -> Float[Tensor, "1 h t s"]: ...
+
+
+_editor: ContextVar[PatternEditor | None] = ContextVar("pattern editor", default=None)
 _player: ContextVar[AttentionPlayer | None] = ContextVar("attention player", default=None)
 _watcher: ContextVar[AttentionWatcher | None] = ContextVar("attention watcher", default=None)
 
@@ -72,6 +79,16 @@ def playing(player: AttentionPlayer) -> Iterator[None]:
         yield
     finally:
         _player.reset(token)
+
+
+@contextmanager
+def editing(editor: PatternEditor) -> Iterator[None]:
+    """Let `editor` change every attention pattern inside the block."""
+    token = _editor.set(editor)
+    try:
+        yield
+    finally:
+        _editor.reset(token)
 
 
 def attention(
@@ -100,6 +117,10 @@ def attention(
         # In place: the backward pass of softmax needs its output only, that of the product its inputs only.
         scores = scores + attention_mask if softcap is not None else scores.add_(attention_mask)
     pattern = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    editor = _editor.get()
+    if editor is not None:
+        assert isinstance(module.layer_idx, int)
+        pattern = editor.pattern(module.layer_idx, pattern)
     mixed = pattern.view(batch, n_groups, -1, pattern.shape[-1]) @ value
     mixed = mixed.view(batch, n_heads, length, width).transpose(1, 2)
     watcher = _watcher.get()

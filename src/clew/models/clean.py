@@ -1,6 +1,7 @@
-"""The clean run, kept for what is measured against it: streams, keys and values, and the values of chosen nodes.
+"""The clean run, kept for what is measured against it: streams, keys and values, and what chosen components hold.
 
-Memory is a few vectors a token and layer; patterns and activations are read as they pass and let go.
+Memory is a few vectors a token and layer; patterns and activations are read as they pass and let go. Under edits the
+clean run is the edited one.
 """
 
 from __future__ import annotations
@@ -15,25 +16,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ..edits import Place
 from ..errors import Cancelled
-from ..nodes import Node
-from .anatomy import Anatomy
+from .anatomy import Anatomy, Depth
 from .attention import watching
+from .forward import forward
+from .interventions import Interventions
 from .tape import Stop
-
-
-@dataclass(frozen=True)
-class Value:
-    """What a node holds on a prompt, and what it holds on average at the prompt's other positions.
-
-    A head's mixed values z [dh], a pair's share A·V of them [dh] (no mean), a neuron's activation [], or an embedding
-    [d]. `weight` is a pair's attention weight and `whole` its head's z.
-    """
-
-    here: Tensor
-    mean: Tensor | None
-    weight: Tensor | None = None
-    whole: Tensor | None = None
 
 
 @dataclass
@@ -42,10 +31,13 @@ class Clean:
 
     `resid[l]` is the stream before layer l, `resid[n_layers]` that before the final norm; `attn_out` and `mlp_out` are
     what a layer's blocks give before any post-norm; `kwargs` is what the model calls a layer's attention with.
+    `held` is what a component holds at every position, [t, w]: a head's mixed values z, a neuron's activation, all of
+    them for a layer's `*`. `weights` are attention weights of pairs, [].
     """
 
     ids: Int[Tensor, " t"]
-    values: dict[Node, Value] = field(default_factory=dict)
+    held: dict[Place, Float[Tensor, "t w"]] = field(default_factory=dict)
+    weights: dict[Place, Float[Tensor, ""]] = field(default_factory=dict)
     resid: list[Float[Tensor, "t d"]] = field(default_factory=list)
     attn_out: list[Float[Tensor, "t d"]] = field(default_factory=list)
     mlp_out: list[Float[Tensor, "t d"]] = field(default_factory=list)
@@ -58,23 +50,57 @@ class Clean:
         mask = self.kwargs[layer].get("attention_mask")
         return None if mask is None else mask[0, 0]
 
+    def of(self, place: Place) -> Float[Tensor, "t w"]:
+        """What the component of a place holds at every position."""
+        match place.kind:
+            case "embed":
+                return self.resid[0]
+            case "resid":
+                assert place.layer is not None
+                return self.resid[place.layer + 1]
+            case _:
+                return self.held[Place(place.kind, place.layer, place.index)]
 
-def clean_run(anatomy: Anatomy, ids: Int[Tensor, " t"], nodes: Iterable[Node] = (), stop: Stop | None = None) -> Clean:
-    """Run the model once and keep what `Clean` holds, with the values of `nodes`. Raises Cancelled."""
-    recorder = _Recorder(anatomy, Clean(ids), nodes, stop)
-    with torch.no_grad(), recorder.hooks(), watching(recorder):
-        anatomy.base(input_ids=ids[None], use_cache=False)
+    def stream(self, anatomy: Anatomy, depth: Depth) -> Float[Tensor, "t d"]:
+        """The stream at a depth."""
+        before = self.resid[depth.layer]
+        if not depth.mid:
+            return before
+        post = anatomy.layers[depth.layer].attn_post_module
+        out = self.attn_out[depth.layer]
+        return before + (out if post is None else post(out))
+
+
+def clean_run(
+    anatomy: Anatomy,
+    ids: Int[Tensor, " t"],
+    places: Iterable[Place] = (),
+    edits: Interventions | None = None,
+    stop: Stop | None = None,
+) -> Clean:
+    """Run the model once and keep what `Clean` holds, with what the components of `places` hold. Raises Cancelled."""
+    recorder = _Recorder(anatomy, Clean(ids), places, stop)
+    with torch.no_grad(), ExitStack() as stack:
+        if edits is not None:
+            stack.enter_context(edits.hooks())
+        stack.enter_context(recorder.hooks())
+        stack.enter_context(watching(recorder))
+        recorder.clean.resid.append(forward(anatomy, ids))
     return recorder.clean
 
 
 class _Recorder:
-    def __init__(self, anatomy: Anatomy, clean: Clean, nodes: Iterable[Node], stop: Stop | None) -> None:
+    def __init__(self, anatomy: Anatomy, clean: Clean, places: Iterable[Place], stop: Stop | None) -> None:
         self.clean = clean
         self._anatomy = anatomy
         self._stop = stop
-        self._wanted: dict[tuple[str, int], list[Node]] = defaultdict(list)
-        for node in nodes:
-            self._wanted[node.kind, node.layer or 0].append(node)
+        self._wanted: dict[tuple[str, int], set[int | None]] = defaultdict(set)
+        self._pairs: dict[int, list[Place]] = defaultdict(list)
+        for place in places:
+            if place.kind in ("attn", "neuron") and place.layer is not None:
+                self._wanted[place.kind, place.layer].add(place.index)
+                if place.sources is not None:
+                    self._pairs[place.layer].append(place)
 
     @contextmanager
     def hooks(self) -> Iterator[None]:
@@ -87,11 +113,11 @@ class _Recorder:
             def after(module: nn.Module, kept: list[Tensor]) -> None:
                 stack.callback(module.register_forward_hook(lambda m, a, out: kept.append(out[0])).remove)
 
-            before(self._anatomy.final_norm_module, lambda m, args: clean.resid.append(args[0][0]))
             for layer in self._anatomy.layers:
                 before(layer.block, self._enter)
                 before(layer.attn, self._call, kwargs=True)
-                before(layer.mlp_out_module, self._neurons(layer.index))
+                before(layer.attn_out_module, self._holding("attn", layer.index, layer.n_heads))
+                before(layer.mlp_out_module, self._holding("neuron", layer.index, layer.n_neurons))
                 after(layer.attn_out_module, clean.attn_out)
                 after(layer.mlp_out_module, clean.mlp_out)
             yield
@@ -102,43 +128,30 @@ class _Recorder:
         """AttentionWatcher."""
         self.clean.key.append(key[0])
         self.clean.value.append(value[0])
-        z, total = mixed[0], None
-        for node in self._wanted["attn", layer]:
-            assert node.index is not None
-            here = z[node.position, node.index]
-            if node.source is None:
-                total = z.sum(0) if total is None else total
-                self.clean.values[node] = Value(here, _others(total[node.index], here, len(z)))
-                continue
-            group = node.index // (pattern.shape[1] // value.shape[1])
-            weight = pattern[0, node.index, node.position, node.source]
-            share = weight * value[0, group, node.source]
-            self.clean.values[node] = Value(share, None, weight, here)
+        for place in self._pairs[layer]:
+            assert place.sources is not None
+            self.clean.weights[place] = pattern[0, place.index, place.position, place.sources[0]]
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if self._stop is not None and self._stop():
             raise Cancelled("The question was cancelled before it was answered.")
-        stream = args[0][0]
-        if not self.clean.resid:
-            for node in self._wanted["embed", 0]:
-                here = stream[node.position]
-                self.clean.values[node] = Value(here, _others(stream.sum(0), here, len(stream)))
-        self.clean.resid.append(stream)
+        self.clean.resid.append(args[0][0])
 
     def _call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.clean.kwargs.append({name: value for name, value in kwargs.items() if name != "hidden_states"})
 
-    def _neurons(self, layer: int) -> Callable[..., None]:
+    def _holding(self, kind: Any, layer: int, n: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-            act, total = args[0][0], None
-            for node in self._wanted["neuron", layer]:
-                total = act.sum(0) if total is None else total
-                here = act[node.position, node.index]
-                self.clean.values[node] = Value(here, _others(total[node.index], here, len(act)))
+            for index in self._wanted[kind, layer]:
+                whole = args[0][0]
+                width = whole.shape[1] // n
+                # A copy, so that the rest of the layer's activations can go.
+                part = whole if index is None else whole[:, index * width : (index + 1) * width].clone()
+                self.clean.held[Place(kind, layer, index)] = part
 
         return hook
 
 
-def _others(total: Tensor, here: Tensor, length: int) -> Tensor | None:
-    """The mean at all positions but one; None when there is no other."""
-    return None if length == 1 else (total - here) / (length - 1)
+def others_mean(held: Float[Tensor, "t w"]) -> Float[Tensor, "t w"]:
+    """At each position the mean over all others; of one position alone, not a number."""
+    return (held.sum(0) - held) / (len(held) - 1)

@@ -19,8 +19,8 @@ class Family:
 
     Norms: `attn_norm` and `mlp_norm` stand before a block, `attn_post_norm` and `mlp_post_norm` after it, on what
     it writes; None where there is none. `norm_offset` is added to every norm's weight (Gemma stores gain − 1).
-    `q` and `k` name the same module where the projection is fused; `gate` is None for MLPs without one, and
-    equals `up` where both are fused with the gate first.
+    `q_norm` and `k_norm` stand on queries and keys. `gate` is None for MLPs without one, and equals `up` where both
+    are fused with the gate first.
     """
 
     layers: str = "layers"
@@ -29,8 +29,8 @@ class Family:
     norm_offset: float = 0.0
     attn_norm: str | None = "input_layernorm"
     attn: str = "self_attn"
-    q: str = "self_attn.q_proj"
-    k: str = "self_attn.k_proj"
+    q_norm: str | None = None
+    k_norm: str | None = None
     attn_out: str = "self_attn.o_proj"
     attn_post_norm: str | None = None
     mlp_norm: str | None = "post_attention_layernorm"
@@ -44,6 +44,8 @@ class Family:
 
 LLAMA = Family()
 
+QWEN_3 = replace(LLAMA, q_norm="self_attn.q_norm", k_norm="self_attn.k_norm")
+
 GEMMA = replace(LLAMA, norm_offset=1.0)
 
 GEMMA_2 = replace(
@@ -53,8 +55,10 @@ GEMMA_2 = replace(
     mlp_post_norm="post_feedforward_layernorm",
 )
 
+GEMMA_3 = replace(GEMMA_2, q_norm="self_attn.q_norm", k_norm="self_attn.k_norm")
+
 OLMO_2 = replace(
-    LLAMA,
+    QWEN_3,
     attn_norm=None,
     attn_post_norm="post_attention_layernorm",
     mlp_norm=None,
@@ -63,8 +67,6 @@ OLMO_2 = replace(
 
 PHI_3 = replace(
     LLAMA,
-    q="self_attn.qkv_proj",
-    k="self_attn.qkv_proj",
     gate="mlp.gate_up_proj",
     up="mlp.gate_up_proj",
     act="mlp.activation_fn",
@@ -76,8 +78,6 @@ GPT_2 = Family(
     final_norm="ln_f",
     attn_norm="ln_1",
     attn="attn",
-    q="attn.c_attn",
-    k="attn.c_attn",
     attn_out="attn.c_proj",
     mlp_norm="ln_2",
     gate=None,
@@ -90,8 +90,6 @@ GPT_NEOX = Family(
     embed="embed_in",
     final_norm="final_layer_norm",
     attn="attention",
-    q="attention.query_key_value",
-    k="attention.query_key_value",
     attn_out="attention.dense",
     gate=None,
     up="mlp.dense_h_to_4h",
@@ -105,10 +103,10 @@ FAMILIES: Mapping[str, Family] = {
     "llama": LLAMA,
     "mistral": LLAMA,
     "qwen2": LLAMA,
-    "qwen3": LLAMA,
+    "qwen3": QWEN_3,
     "gemma": GEMMA,
     "gemma2": GEMMA_2,
-    "gemma3_text": GEMMA_2,
+    "gemma3_text": GEMMA_3,
     "olmo2": OLMO_2,
     "phi3": PHI_3,
 }

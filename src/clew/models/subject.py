@@ -78,7 +78,7 @@ class SubjectModel:
                 f"The prompt has {len(text):,} characters; the limit is {MAX_PROMPT_CHARS:,}.", "Shorten it."
             )
         ids = self.encode(text)
-        lost = _lost(text, self._decode(ids))
+        lost = _lost(text, self.decode(ids))
         if lost:
             raise BadText(
                 f"{self.name}'s vocabulary cannot spell {lost!r} in the prompt and would drop it without a word.",
@@ -100,14 +100,15 @@ class SubjectModel:
 
     def text(self, token_id: int) -> str:
         """The text of one token, its leading space kept; bytes that are not a whole character show as U+FFFD."""
-        text = self._decode([token_id])
+        text = self.decode([token_id])
         piece = self.tokenizer.convert_ids_to_tokens(token_id)
         # SentencePiece decoders drop a leading space at the start of a text: a token alone always is one.
         if isinstance(piece, str) and piece.startswith("\u2581") and not text.startswith(" "):
             text = " " * (len(piece) - len(piece.lstrip("\u2581"))) + text.lstrip(" ")
         return text
 
-    def _decode(self, ids: list[int]) -> str:
+    def decode(self, ids: list[int]) -> str:
+        """The text that tokens spell together."""
         text = self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
         assert isinstance(text, str)
         return text

@@ -17,20 +17,28 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..errors import Cancelled
-from .anatomy import Anatomy, Layer
+from .anatomy import Anatomy, Depth, Layer
 from .attention import watching
+from .forward import forward
+from .interventions import Interventions
 
 
 @dataclass(frozen=True)
 class AttentionRecord:
-    """One layer's attention with the gradient of D; `mixed` is z, `post_scale` a post-norm's held 1/σ (or None)."""
+    """One layer's attention with the gradient of D; `mixed` is z, `post_scale` a post-norm's held 1/σ (or None).
+
+    Under edits everything is as edited, and z may be no mix of values any more: the head at a position then writes
+    `share` × Σ_s A·V_s and a remainder that is read from nowhere. `share` is None where nothing was edited.
+    """
 
     layer: int
     pattern: Float[Tensor, "h t t"]
     pattern_grad: Float[Tensor, "h t t"]
     value: Float[Tensor, "kv t dh"]
     mixed: Float[Tensor, "t h dh"]
+    mixed_grad: Float[Tensor, "t h dh"]
     post_scale: Float[Tensor, "t 1"] | None
+    share: Float[Tensor, "h t"] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,13 +65,15 @@ Stop = Callable[[], bool]
 
 
 class Tape:
-    """Records one forward pass over `anatomy` and reports its backward pass.
+    """Records one forward pass over `anatomy`, with `edits` made in it, and reports its backward pass.
 
     `resid[l]` is the residual stream before layer l ([t, d], no graph), `resid[n_layers]` that before the final norm.
+    `added[l]` is what edits of the stream add to it there.
     """
 
-    def __init__(self, anatomy: Anatomy, stop: Stop | None = None) -> None:
+    def __init__(self, anatomy: Anatomy, edits: Interventions | None = None, stop: Stop | None = None) -> None:
         self._anatomy = anatomy
+        self._edits = edits
         self._stop = stop
         self._grad = True
         self._observer: Observer | None = None
@@ -71,17 +81,26 @@ class Tape:
         self._act: dict[int, Tensor] = {}
         self._attn_scale: dict[int, Tensor] = {}
         self._mlp_scale: dict[int, Tensor] = {}
+        self._mixed_grad: dict[int, Tensor] = {}
+        self._edited: dict[int, Tensor] = {}
         self.resid: list[Float[Tensor, "t d"]] = []
+        self.added: dict[int, Float[Tensor, "t d"]] = {}
 
-    def forward(self, ids: Int[Tensor, " t"], grad: bool = True) -> Float[Tensor, "t d"]:
-        """Run the model; returns the stream after the final norm. Raises Cancelled when `stop` says so.
+    def forward(self, ids: Int[Tensor, " t"], depth: Depth | None = None, grad: bool = True) -> Float[Tensor, "t d"]:
+        """Run the model up to `depth` (default: before the final norm); returns the stream there.
 
-        Without `grad` only `resid` is kept and no backward pass can follow.
+        Without `grad` only `resid` is kept and no backward pass can follow. Raises Cancelled when `stop` says so.
         """
         self._grad = grad
-        with torch.set_grad_enabled(grad), self._hooks(), watching(self):
-            output = self._anatomy.base(input_ids=ids[None], use_cache=False)
-        return output.last_hidden_state[0]
+        with torch.set_grad_enabled(grad), ExitStack() as stack:
+            if self._edits is not None:
+                stack.enter_context(self._edits.hooks(added=self.added))
+            stack.enter_context(self._hooks())
+            stack.enter_context(watching(self))
+            stream = forward(self._anatomy, ids, depth)
+        if depth is None or not depth.mid:
+            self.resid.append(stream.detach())
+        return stream
 
     def backward(self, scalar: Float[Tensor, ""], observer: Observer) -> None:
         """Send the gradient of `scalar` back, reporting to `observer`; the graph is freed."""
@@ -91,6 +110,8 @@ class Tape:
         finally:
             self._observer = None
             self._attention.clear()
+            self._mixed_grad.clear()
+            self._edited.clear()
             self._act.clear()
 
     def attention(
@@ -112,9 +133,17 @@ class Tape:
         def report(grad: Tensor) -> None:
             self._check()
             pattern, value, mixed = self._attention.pop(layer)
-            scale = self._attn_scale.get(layer)
-            self._report.attention(AttentionRecord(layer, pattern, grad[0], value, mixed, scale))
+            scale, mixed_grad = self._attn_scale.get(layer), self._mixed_grad.pop(layer)
+            edited = self._edited.pop(layer, None)
+            share = None if edited is None else _share(edited, mixed)
+            mixed = mixed if edited is None else edited
+            self._report.attention(AttentionRecord(layer, pattern, grad[0], value, mixed, mixed_grad, scale, share))
 
+        def keep(grad: Tensor) -> None:
+            self._mixed_grad[layer] = grad[0]
+
+        if self._edits is None or layer not in self._edits.heads:
+            mixed.register_hook(keep)
         pattern.register_hook(report)
 
     @property
@@ -136,12 +165,13 @@ class Tape:
             def after(module: nn.Module, hook: Callable[..., Any]) -> None:
                 stack.callback(module.register_forward_hook(hook).remove)
 
-            before(self._anatomy.final_norm_module, self._enter)
             for layer in self._anatomy.layers:
                 before(layer.block, self._enter_first if self._grad and layer.index == 0 else self._enter)
                 if not self._grad:
                     continue
                 before(layer.mlp_out_module, self._neurons(layer))
+                if self._edits is not None and layer.index in self._edits.heads:
+                    before(layer.attn_out_module, self._heads(layer))
                 for module, scales, norm in (
                     (layer.attn_post_module, self._attn_scale, layer.attn_post_norm),
                     (layer.mlp_post_module, self._mlp_scale, layer.mlp_post_norm),
@@ -178,6 +208,18 @@ class Tape:
 
         return hook
 
+    def _heads(self, layer: Layer) -> Callable[..., None]:
+        """Keeps the z that a layer's edits leave, and its gradient."""
+
+        def split(x: Tensor) -> Tensor:
+            return x[0].view(x.shape[1], layer.n_heads, -1)
+
+        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+            self._edited[layer.index] = split(args[0].detach())
+            args[0].register_hook(lambda grad: self._mixed_grad.__setitem__(layer.index, split(grad)))
+
+        return hook
+
     def _bias(self, part: str, layer: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
             output.register_hook(lambda grad: self._report.bias(part, layer, grad[0].float().sum(0)))
@@ -190,3 +232,11 @@ def _hold(scales: dict[int, Tensor], layer: int, scale: Callable[[Tensor], Tenso
         scales[layer] = scale(args[0].detach())[0]
 
     return hook
+
+
+def _share(edited: Float[Tensor, "t h dh"], mixed: Float[Tensor, "t h dh"]) -> Float[Tensor, "h t"]:
+    """c where the edited z is c times the mix of values, else 0: then nothing of it is read from any one token."""
+    edited, mixed = edited.float(), mixed.float()
+    share = (edited * mixed).sum(-1) / mixed.square().sum(-1).clamp_min(1e-30)
+    left = (edited - share[..., None] * mixed).norm(dim=-1)
+    return torch.where(left <= 1e-5 * edited.norm(dim=-1), share, torch.zeros_like(share)).T

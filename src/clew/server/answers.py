@@ -6,23 +6,37 @@ Everything here runs on the job's worker thread, one call at a time, so nothing 
 from __future__ import annotations
 
 import json
+import time
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NotFinite
+from ..errors import NotFinite, UsageError
+from .events import event
 from .jobs import Stop
-from .schemas import Filters, Question, TableQuestion
+from .schemas import (
+    AlignQuestion,
+    CompareQuestion,
+    Filters,
+    GenerateQuestion,
+    PatternQuestion,
+    Question,
+    SweepQuestion,
+    TableQuestion,
+    VerifyQuestion,
+)
 
 if TYPE_CHECKING:
     from ..debug import Model, Run
+    from ..debug.records import NodeEffect
 
-KEPT = 8
+KEPT = 24  # runs: a question, its second prompt, its edits and each step of a trace count one each
 
 _Key = tuple[object, ...]
 
 
 class Answers:
-    """Answers of one model. `debug`, `nodes`, `node` and `lens` raise what `Model.debug` and `Run` raise."""
+    """Answers of one model. Every method raises what `Model.debug` and `Run` raise."""
 
     def __init__(self, model: Model, kept: int = KEPT) -> None:
         self._model = model
@@ -31,7 +45,7 @@ class Answers:
 
     def debug(self, question: TableQuestion, stop: Stop) -> bytes:
         """The document of `clew debug --json` with the sums the page draws, as JSON."""
-        return encode(self._document(self._run(question, filters(question), stop), question, stop))
+        return encode(_document(self._run(question, filters(question), stop), question, stop))
 
     def nodes(self, question: TableQuestion, stop: Stop) -> bytes:
         """The node table under other filters, as JSON."""
@@ -47,32 +61,39 @@ class Answers:
         return encode(self._run(question, {}, stop).lens(stop=stop).to_dict())
 
     def compare(self, question: CompareQuestion, stop: Stop) -> bytes:
-        """The question as it is against itself with edits, or against its second prompt, as JSON."""
+        """The question as it is beside itself with edits, or beside its second prompt, as JSON."""
         table = filters(question)
-        left, right, alignment = self._sides(question, table, stop)
-        comparison = left.compare(right, alignment, **table, stop=stop)
-        sides = {"left": self._document(left, question, stop), "right": self._document(right, question, stop)}
+        plain = question.model_copy(update={"edits": []})
+        left = self._run(plain, table, stop)
+        if question.against == "edited":
+            right = self._run(question, table, stop)
+            comparison = right.compare(stop=stop, **table)
+        else:
+            right = self._second(question, stop)
+            comparison = left.compare(right, question.alignment, stop, **table)
+        sides = {"left": _document(left, question, stop), "right": _document(right, question, stop)}
         return encode({**sides, "comparison": comparison.to_dict()})
 
     def align(self, question: AlignQuestion) -> bytes:
         """Two prompts token by token, as JSON."""
-        left = self._model.tokens(question.prompt, question.bos)
-        right = self._model.tokens(question.second, question.bos)
-        pairs = align([token.id for token in left], [token.id for token in right])
+        left, right, pairs = self._model.align(question.prompt, question.second, question.bos)
         return encode({"left": left.to_dict(), "right": right.to_dict(), "alignment": pairs})
 
     def pattern(self, question: PatternQuestion, stop: Stop) -> bytes:
         """A head's attention, as JSON."""
-        return encode(self._run(question, {}, stop).pattern(question.head, stop=stop).to_dict())
+        return encode(self._run(question, {}, stop).pattern(question.head).to_dict())
 
     def verify(self, question: VerifyQuestion, stop: Stop) -> Iterator[bytes]:
         """The events of a verification."""
+        from ..debug.agreement import agreement
+
         run = self._run(question, {}, stop)
         other = self._second(question, stop) if question.ablation == "resample" else None
-        top = None if question.nodes is not None else question.top
         measured: list[NodeEffect] = []
         start = time.perf_counter()
-        for batch in run.verifying(top, question.nodes, question.ablation, question.renormalise, other, stop):
+        for batch in run.verifying(
+            question.top, question.nodes, question.ablation, question.renormalise, other, question.alignment, stop
+        ):
             if not measured:
                 yield event("start", encode({"total": batch.total}))
             measured += batch
@@ -83,57 +104,72 @@ class Answers:
 
     def sweep(self, question: SweepQuestion, stop: Stop) -> Iterator[bytes]:
         """The events of a sweep."""
-        run = self._run(question, {}, stop)
-        second = self._second(question, stop)
+        run, second = self._run(question, {}, stop), self._second(question, stop)
+        ends = {"first": run.value, "second": second.value, "alignment": run.alignment(second, question.alignment)}
         done, start = 0, time.perf_counter()
         for batch in run.sweeping(second, question.kinds, question.alignment, stop):
             if not done:
-                yield event("start", encode({
-                    "total": batch.total, "first": run.value, "second": second.value, "alignment": batch.alignment,
-                }))  # fmt: skip
+                yield event("start", encode({"total": batch.total, **ends}))
             done += len(batch)
             yield event("cells", encode({"done": done, "total": batch.total, "cells": batch.to_dict()}))
         yield event("done", encode({"seconds": time.perf_counter() - start}))
 
     def generate(self, question: GenerateQuestion, stop: Stop) -> Iterator[bytes]:
         """The events of a continuation."""
-        run = self._run(question, {}, stop)
-        text = ""
+        run = self._run(question.model_copy(update={"trace": []}), {}, stop)
+        ids: list[int] = []
         for token in run.generating(question.n, question.temperature, question.seed, stop):
-            text += token.text
+            ids.append(token.id)
             yield event("token", encode(token.to_dict()))
-        yield event("done", encode({"text": text}))
-
-    def _document(self, run: Run, question: TableQuestion, stop: Stop) -> dict[str, Any]:
-        """The document of `clew debug --json` with the sums the page draws."""
-        document = run.to_dict()
-        document["nodes"] = run.nodes(**filters(question), stop=stop).to_dict()
-        document["by_token"] = run.by_token().to_dict()
-        document["by_layer"] = run.by_layer().to_dict()
-        document["by_layer_position"] = run.by_layer_position().to_dict()
-        document["edits"] = run.edits
-        document["trace"] = run.steps.to_dict()
-        return document
+        yield event("done", encode({"text": self._model.subject.decode(ids)}))
 
     def _run(self, question: Question, first_table: dict[str, Any], stop: Stop) -> Run:
         """The kept run of this question, or a new one whose first pass makes `first_table`."""
-        run = self._plain(question, first_table, stop)
-        key: _Key = (*_asked(question), *question.edits)
+        key = _asked(question)
+        targets, distractors = tuple(question.targets), tuple(question.distractors)
+        run = self._keep(
+            key,
+            lambda: self._model.debug(
+                question.prompt, targets, distractors, question.position, question.bos, **first_table, stop=stop
+            ),
+        )
         if question.edits:
-            if question.second is not None:
-                key = (*key, question.second.prompt, question.second.position, str(question.alignment))
-
-            def edited() -> Run:
-                second = None if question.second is None else self._second(question, stop)
-                return run.edit(*question.edits, second=second, alignment=question.alignment)
-
+            key = (*key, tuple(question.edits), *_paired(question))
             plain = run
-            run = self._keep(key, edited)
-        return self._traced(run, key, question.trace, stop)
+            run = self._keep(key, lambda: self._edited(plain, question, stop))
+        for step in question.trace:
+            key = (*key, "trace", step)
+            run = self._keep(key, lambda run=run, step=step: run.trace(step).ready(stop))
+        return run
 
-    def _sides(
-        self, question: CompareQuestion, table: dict[str, Any], stop: Stop
-    ) -> tuple[Run, Run, list[int | None] | None]: ...
+    def _edited(self, plain: Run, question: Question, stop: Stop) -> Run:
+        second = None if question.second is None else self._second(question, stop)
+        return plain.edit(*question.edits, second=second, alignment=question.alignment).ready(stop)
+
+    def _second(self, question: Question, stop: Stop) -> Run:
+        """The kept run of a question's second prompt, for the same targets and distractors. Raises UsageError."""
+        second = question.second
+        if second is None:
+            raise UsageError("This takes a second prompt, and there is none.", 'Send "second": {"prompt": "…"}.')
+        targets, distractors = tuple(question.targets), tuple(question.distractors)
+        if not targets:
+            # The model's top prediction is that of the first prompt: both sides explain the same difference.
+            plain = question.model_copy(update={"edits": [], "trace": []})
+            targets = tuple(token.text for token in self._run(plain, {}, stop).direction.targets)
+        key = ("second", second.prompt, second.position, targets, distractors, question.bos)
+        return self._keep(
+            key,
+            lambda: self._model.debug(second.prompt, targets, distractors, second.position, question.bos, stop=stop),
+        )
+
+    def _keep(self, key: _Key, make: Callable[[], Run]) -> Run:
+        run = self._runs.get(key)
+        if run is None:
+            run = self._runs[key] = make()
+            if len(self._runs) > self._kept:
+                self._runs.popitem(last=False)
+        self._runs.move_to_end(key)
+        return run
 
 
 def filters(question: Filters) -> dict[str, Any]:
@@ -156,6 +192,29 @@ def encode(document: Any) -> bytes:
         raise NotFinite(
             "The answer holds a number that is not finite.", "Try another dtype: float32 has the widest range."
         ) from error
+
+
+def _document(run: Run, question: TableQuestion, stop: Stop) -> dict[str, Any]:
+    """The document of `clew debug --json` with the sums the page draws."""
+    return run.to_dict() | {
+        "nodes": run.nodes(**filters(question), stop=stop).to_dict(),
+        "by_token": run.by_token().to_dict(),
+        "by_layer": run.by_layer().to_dict(),
+        "by_layer_position": run.by_layer_position().to_dict(),
+        "edits": run.edits,
+        "trace": run.steps.to_dict(),
+    }
+
+
+def _asked(question: Question) -> _Key:
+    return (question.prompt, *map(tuple, (question.targets, question.distractors)), question.position, question.bos)
+
+
+def _paired(question: Question) -> _Key:
+    """What of the second prompt an edit depends on."""
+    if question.second is None:
+        return ()
+    return (question.second.prompt, None if question.alignment is None else tuple(question.alignment))
 
 
 def _distinct(numbers: list[int] | None) -> list[int] | None:

@@ -49,7 +49,9 @@ class EventStream(Response):
             return
         except Exception:
             logger.exception("%s %s failed after its first event", scope["method"], scope["path"])
-            await self._end(send, body(Internal("Clew failed to go on.", "The server's log says why; please report it.")))
+            await self._end(
+                send, body(Internal("Clew failed to go on.", "The server's log says why; please report it."))
+            )
             return
         finally:
             await self._events.aclose()
@@ -61,10 +63,22 @@ class EventStream(Response):
 
 
 def describe(document: dict[str, Any]) -> dict[str, Any]:
-    """openapi.json's document, the answers of streams described as events: FastAPI takes a typed reply for JSON."""
+    """openapi.json's document, the answers of streams described as events: FastAPI takes a typed reply for JSON.
+
+    Each event is an object of its fields, whose data is JSON of one of the reply's models.
+    """
     for methods in document["paths"].values():
         for operation in methods.values():
             if STREAMS.items() <= operation.items():
                 answer = operation["responses"]["200"]
-                answer["content"] = {EventStream.media_type: answer["content"]["application/json"]}
+                models = answer["content"].pop("application/json")["schema"]["anyOf"]
+                answer["content"][EventStream.media_type] = {
+                    "schema": {"anyOf": [_event_of(model) for model in models]}
+                }
     return document
+
+
+def _event_of(model: dict[str, Any]) -> dict[str, Any]:
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": model}
+    properties = {"event": {"type": "string"}, "data": data}
+    return {"type": "object", "properties": properties, "required": list(properties)}

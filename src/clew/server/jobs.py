@@ -92,9 +92,7 @@ class Jobs:
             gone.cancel()
             stop.set()
 
-    async def _turn(
-        self, gone: asyncio.Task[None], stop: Event, work: Callable[[Stop], T], begun: bool = False
-    ) -> T:
+    async def _turn(self, gone: asyncio.Task[None], stop: Event, work: Callable[[Stop], T], begun: bool = False) -> T:
         done = asyncio.wrap_future(self._submit(work, stop, begun))
         try:
             await asyncio.wait({gone, done}, return_when=asyncio.FIRST_COMPLETED)

@@ -306,7 +306,7 @@ class TokenEffect(Reply):
 
 
 class LayerEffect(Reply):
-    """One step of the waterfall; all biases, those of the final norm and unembedding too, are one step after the layers.
+    """One step of the waterfall; all biases, those of the final norm and unembedding too, are one after the layers.
 
     `edit`, `constant` and `remainder` are those of the accounting, where it has them.
     """

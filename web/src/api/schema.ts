@@ -669,7 +669,7 @@ export interface components {
         };
         /**
          * LayerEffect
-         * @description One step of the waterfall; all biases, those of the final norm and unembedding too, are one step after the layers.
+         * @description One step of the waterfall; all biases, those of the final norm and unembedding too, are one after the layers.
          *
          *     `edit`, `constant` and `remainder` are those of the accounting, where it has them.
          */
@@ -2287,7 +2287,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["VerifyStart"] | components["schemas"]["VerifiedRows"] | components["schemas"]["VerifyDone"];
+                    "text/event-stream": {
+                        event: string;
+                        data: string;
+                    } | {
+                        event: string;
+                        data: string;
+                    } | {
+                        event: string;
+                        data: string;
+                    };
                 };
             };
             /** @description The body is not JSON. */
@@ -2365,7 +2374,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["SweepStart"] | components["schemas"]["SweepCells"] | components["schemas"]["SweepDone"];
+                    "text/event-stream": {
+                        event: string;
+                        data: string;
+                    } | {
+                        event: string;
+                        data: string;
+                    } | {
+                        event: string;
+                        data: string;
+                    };
                 };
             };
             /** @description The body is not JSON. */
@@ -2443,7 +2461,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["GeneratedToken"] | components["schemas"]["GenerateDone"];
+                    "text/event-stream": {
+                        event: string;
+                        data: string;
+                    } | {
+                        event: string;
+                        data: string;
+                    };
                 };
             };
             /** @description The body is not JSON. */

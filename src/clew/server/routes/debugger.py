@@ -14,8 +14,8 @@ from ..schemas import (
     Answer,
     ComparedAnswers,
     CompareQuestion,
-    GeneratedToken,
     GenerateDone,
+    GeneratedToken,
     GenerateQuestion,
     Lens,
     NodeDetail,
@@ -87,7 +87,9 @@ async def lens(request: Request, body: Question, shared: Shared) -> Response:
     return _json(await shared.jobs.run(request, lambda stop: shared.answers.lens(body, stop)))
 
 
-@router.post("/compare", response_model=ComparedAnswers, summary="With edits against without, or one prompt against another")
+@router.post(
+    "/compare", response_model=ComparedAnswers, summary="With edits against without, or one prompt against another"
+)
 async def compare(request: Request, body: CompareQuestion, shared: Shared) -> Response:
     return _json(await shared.jobs.run(request, lambda stop: shared.answers.compare(body, stop)))
 

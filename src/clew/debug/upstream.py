@@ -1,0 +1,58 @@
+"""Which nodes there are, and which of them are upstream of what is explained."""
+
+from __future__ import annotations
+
+from jaxtyping import Int
+from torch import Tensor
+
+from ..errors import BadNode
+from ..models.anatomy import Anatomy
+from ..models.subject import SubjectModel
+from ..nodes import Node
+from .scalar import Final, Scalar
+
+
+def checked_node(subject: SubjectModel, ids: Int[Tensor, " t"], scalar: Scalar | None, node: Node) -> Node:
+    """The node. Raises BadNode when this model or prompt has none such, or it is not upstream of `scalar`."""
+    anatomy = subject.anatomy
+    reach = len(ids) if scalar is None else int(scalar.positions[-1]) + 1
+    sizes = {
+        "layer": ("layers", len(anatomy.layers)),
+        "position": ("tokens" if scalar is None else "tokens up to the one explained", reach),
+        "attn": ("heads", anatomy.n_heads),
+        "neuron": ("neurons a layer", anatomy.n_neurons),
+    }
+    for name, value in (("layer", node.layer), ("position", node.position), (node.kind, node.index)):
+        if value is not None and name in sizes and value >= sizes[name][1]:
+            what, size = sizes[name]
+            raise BadNode(
+                f"{node} does not exist: there are {size} {what}.",
+                f"Counting starts at 0, so the last is {size - 1}.",
+            )
+    if node.kind in ("latent", "error"):
+        raise BadNode(f"{node} belongs to a sparse autoencoder, and none is loaded.", "Use heads and neurons.")
+    if node.kind == "direct":
+        raise BadNode("direct is D itself, not a node that writes.", "Name a head, neuron, embedding or bias.")
+    if node.kind in ("attn", "neuron") and node.position is None:
+        raise BadNode(f"{node} is a component; a node runs at a position.", f"Write {node}@{reach - 1}.")
+    if node.kind == "bias" and not _has_bias(anatomy, node):
+        raise BadNode(f"This model has no {node}.", "Not every family has biases.")
+    if scalar is not None and not _upstream(scalar, node):
+        raise BadNode(f"{node} is not upstream of what is explained.", "Name a node of an earlier layer.")
+    return node
+
+
+def _has_bias(anatomy: Anatomy, node: Node) -> bool:
+    if node.layer is None:
+        return (anatomy.final_norm.bias if node.part == "final_norm" else anatomy.unembed.bias) is not None
+    layer = anatomy.layers[node.layer]
+    return (layer.attn_out if node.part == "attn" else layer.mlp_out).bias is not None
+
+
+def _upstream(scalar: Scalar, node: Node) -> bool:
+    depth = scalar.depth
+    if node.layer is None:
+        # Constants of the end belong to D alone, which has no constant terms of its own.
+        return node.kind != "bias" or isinstance(scalar, Final)
+    attention = node.kind == "attn" or node.part == "attn"
+    return node.layer < depth.layer or (node.layer == depth.layer and depth.mid and attention)
