@@ -39,6 +39,7 @@ export function DebuggerPage() {
   const [view, change] = useView();
   const [helping, setHelping] = useState(false);
   const finder = useRef<HTMLInputElement>(null);
+  const answered = useRef<HTMLDivElement>(null);
   const status = useStatus();
   const example = status.data?.example;
   const question = useMemo(() => questionOf(view, example), [view, example]);
@@ -110,7 +111,11 @@ export function DebuggerPage() {
           />
           {shown && <Candidates shown={shown} stale={stale} view={view} onAsk={ask} onChange={change} />}
         </div>
-        <div className={`flex min-w-0 flex-col gap-3 ${stale && shown ? "stale" : ""}`} aria-busy={working}>
+        <div
+          ref={answered}
+          aria-busy={working}
+          className={`flex min-w-0 scroll-mt-3 flex-col gap-3 lg:scroll-mt-14 ${stale && shown ? "stale" : ""}`}
+        >
           <TraceTrail
             trace={view.trace}
             answered={shown?.answer.trace ?? []}
@@ -126,6 +131,7 @@ export function DebuggerPage() {
               active={active}
               finder={finder}
               onActive={setActive}
+              onTop={() => answered.current?.scrollIntoView({ block: "start" })}
               onChange={change}
             />
           ) : error ? (
@@ -203,6 +209,7 @@ function Explanation({
   active,
   finder,
   onActive,
+  onTop,
   onChange,
 }: {
   shown: Shown;
@@ -213,6 +220,8 @@ function Explanation({
   active: string | null;
   finder: React.RefObject<HTMLInputElement | null>;
   onActive: (id: string | null) => void;
+  /** Scrolls to where the answer begins. */
+  onTop: () => void;
   onChange: Change;
 }) {
   const { answer, question } = shown;
@@ -254,7 +263,7 @@ function Explanation({
     addEdit: (edit) => onChange(withEdits(view, [...view.edits, edit])),
     trace: (step, of) => {
       onActive(null);
-      window.scrollTo({ top: 0 });
+      onTop();
       onChange({ ...UNASKED, trace: [...(of === null ? [] : view.trace.slice(0, of + 1)), step] });
     },
     verify: (ids) => onChange({ measured: [...new Set([...view.measured, ...ids])] }, "replace"),
