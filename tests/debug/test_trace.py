@@ -1,4 +1,4 @@
-"""What a node reads, against transformers' own modules: S, its accounting, and direct, estimated and verified effects."""
+"""What a node reads, against transformers' own modules: S, its terms, and direct, estimated and verified effects."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Reference:
 
     def _neuron(self, normed: Tensor) -> Tensor:
         node, layer = self.node, self.layer
-        kept: list[Tensor] = []
+        kept: list[Any] = []
         gate = None
         with ExitStack() as stack:
             modules: list[nn.Module] = [] if layer.gate is None else [layer.gate.module]
