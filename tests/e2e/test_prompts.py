@@ -226,7 +226,7 @@ def test_a_sweep_that_breaks_off_says_so(page: Page) -> None:
 
 
 def test_the_text_goes_on_before_and_after_edits(page: Page) -> None:
-    opened(page, "/?gen=1&e=zero:attn.23.3@13&e=zero:attn.29.1@13&e=zero:attn.1.5@1&e=zero:attn.1.3@1")
+    page.goto("/?gen=1&n=8&e=zero:attn.23.3@13&e=zero:attn.29.1@13&e=zero:attn.1.5@1&e=zero:attn.1.3@1")
     texts = page.get_by_test_id("continuation")
     before, after = texts.get_by_label("As it is"), texts.get_by_label("Under 4 edits")
     expect(before).to_contain_text("␣Mary", timeout=PATIENCE)
@@ -252,7 +252,7 @@ def test_the_text_goes_on_before_and_after_edits(page: Page) -> None:
 
 
 def test_a_continuation_is_stopped(page: Page) -> None:
-    opened(page, "/?gen=1&n=96")
+    page.goto("/?gen=1&n=96")
     panel = page.get_by_role("region", name="Continuation")
     expect(page.get_by_test_id("continuation")).to_contain_text("␣Mary", timeout=PATIENCE)
     panel.get_by_role("button", name="Stop").click()
