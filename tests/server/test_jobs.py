@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import httpx2
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from starlette.requests import Request
 
 from clew.debug import Model
@@ -22,7 +18,7 @@ from clew.server.answers import Answers
 from clew.server.app import create_app
 from clew.server.jobs import Jobs, Stop
 
-from .conftest import QUESTION
+from .conftest import QUESTION, served
 
 
 class Client:
@@ -159,23 +155,6 @@ def test_what_a_job_raises_reaches_its_client(jobs: Jobs) -> None:
 
     with pytest.raises(KeyError, match="no"):
         asyncio.run(jobs.run(Client().request, failing))
-
-
-@contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """The app behind a real server on a free port of this machine."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        listening.close()
 
 
 def test_over_the_wire_a_full_queue_is_503_and_a_dropped_client_gives_its_time_back(
