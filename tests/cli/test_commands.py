@@ -27,7 +27,7 @@ def test_version(clew: Run) -> None:
     assert clew("--version").stdout == f"clew {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["debug", "--help"], ["serve", "-h"]])
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["debug", "--help"], ["trace", "-h"], ["serve", "-h"]])
 def test_help_is_quick_because_nothing_heavy_is_imported(arguments: list[str]) -> None:
     code = (
         "import sys; from clew.cli import main\ntry: main()\nexcept SystemExit: pass\n"
@@ -39,7 +39,7 @@ def test_help_is_quick_because_nothing_heavy_is_imported(arguments: list[str]) -
 
 
 def test_every_command_takes_json() -> None:
-    assert set(COMMANDS) == {"debug", "serve", "tokens", "pull", "models", "bench"}
+    assert set(COMMANDS) == {"debug", "trace", "serve", "tokens", "pull", "models", "bench"}
     for name, command in COMMANDS.items():
         assert any("--json" in parameter.opts for parameter in command.params), name
 
@@ -92,11 +92,12 @@ def test_pull_of_nothing_is_explained(clew: Run) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_ctrl_c_is_130_without_a_traceback(tiny: str) -> None:
+@pytest.mark.parametrize("arguments", [["debug", "-"], ["trace", "-", "attn.1.2@3"]], ids=" ".join)
+def test_ctrl_c_is_130_without_a_traceback(tiny: str, arguments: list[str]) -> None:
     import signal
 
     program = "import sys; from clew.cli import main; print('started', file=sys.stderr, flush=True); main()"
-    command = [sys.executable, "-c", program, "debug", "-", "-m", tiny]
+    command = [sys.executable, "-c", program, *arguments, "-m", tiny]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

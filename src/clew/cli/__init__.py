@@ -13,7 +13,8 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import ClewError
-from . import bench, debug, models, pull, serve, tokens
+from . import bench, debug, models, pull, serve, tokens, trace
+from .question import Ordered
 from .terminal import fail
 
 
@@ -55,7 +56,8 @@ def _root(
     """
 
 
-app.command()(debug.debug)
+app.command(cls=Ordered)(debug.debug)
+app.command(cls=Ordered)(trace.trace)
 app.command()(serve.serve)
 app.command()(tokens.tokens)
 app.command()(pull.pull)

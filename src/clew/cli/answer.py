@@ -26,31 +26,47 @@ _ROOM_FOR_TOKENS, _ROOM_FOR_ESTIMATES, _ROOM_FOR_METRICS, _ROOM_FOR_BARS = 44, 6
 def show(console: Console, info: ModelInfo, run: Run, nodes: Sequence[NodeEffect], rows: int) -> None:
     """Print the whole answer; `rows` nodes at most, 0 for all."""
     tokens = run.tokens
-    console.print(_header(info), soft_wrap=True)
-    console.print(_prompt(tokens, run.direction.position))
+    console.print(header(info), soft_wrap=True)
+    console.print(prompt_line(tokens, run.direction.position))
     console.print()
-    console.print(_candidates(run.candidates(), run.direction, console.width))
+    console.print(candidate_table(run.candidates(), run.direction, console.width))
     console.print()
-    console.print(_direction(run.direction, "after " + _placed(tokens[run.direction.position])))
-    console.print(_accounting(run.accounting()))
+    console.print(direction_line(run.direction, "after " + placed(tokens[run.direction.position])))
+    console.print(accounting_lines(run.accounting()))
     console.print()
+    shown = show_nodes(console, nodes, tokens, rows)
+    show_agreement(console, run)
+    console.print()
+    console.print(_next(nodes, shown, run), style="dim")
+
+
+def show_nodes(console: Console, nodes: Sequence[NodeEffect], tokens: Sequence[Token], rows: int) -> int:
+    """Print a node table of `rows` nodes at most, 0 for all, and say how many there were."""
     shown = nodes if rows == 0 else nodes[:rows]
     if shown:
-        console.print(_nodes(shown, tokens, console.width))
+        console.print(node_table(shown, tokens, console.width))
     else:
         console.print("No node passes these filters.")
-    console.print()
-    console.print(_next(nodes, len(shown), run), style="dim")
+    return len(shown)
 
 
-def _header(info: ModelInfo) -> Text:
+def show_agreement(console: Console, run: Run) -> None:
+    """Say how far the estimates agree with what was measured, where anything was."""
+    found = run.agreement()
+    if found.pearson is not None and found.spearman is not None:
+        text = f"Estimated against verified over {found.n:,} nodes: "
+        text += f"Pearson {signed(found.pearson)}, Spearman {signed(found.spearman)}."
+        console.print(Text(text, "dim"))
+
+
+def header(info: ModelInfo) -> Text:
     return Text.assemble(
         (info.name, "bold"),
         (f"  {info.family}, {info.n_layers} layers × {info.n_heads} heads, {info.n_neurons} neurons a layer", "dim"),
     )
 
 
-def _prompt(tokens: Sequence[Token], position: int) -> Text:
+def prompt_line(tokens: Sequence[Token], position: int) -> Text:
     """The tokens with their positions; of a long prompt its ends and the explained token's surroundings."""
     kept = range(len(tokens))
     if len(tokens) > LONG_PROMPT:
@@ -69,10 +85,10 @@ def _prompt(tokens: Sequence[Token], position: int) -> Text:
     return text
 
 
-def _candidates(candidates: Sequence[Candidate], direction: Direction, width: int) -> Table:
+def candidate_table(candidates: Sequence[Candidate], direction: Direction, width: int) -> Table:
     sides = {token.id: ("target", TOWARDS) for token in direction.targets}
     sides.update((token.id, ("distractor", AGAINST)) for token in direction.distractors)
-    table = _table()
+    table = plain_table()
     table.add_column("rank", justify="right", style="dim")
     table.add_column("next token", no_wrap=True, overflow="ellipsis")
     table.add_column("probability", justify="right")
@@ -89,24 +105,24 @@ def _candidates(candidates: Sequence[Candidate], direction: Direction, width: in
             percent(candidate.probability),
         ]
         if wide:
-            cells += [Text(_bar(candidate.probability, 20), colour), signed(candidate.logit)]
+            cells += [Text(bar(candidate.probability, 20), colour), signed(candidate.logit)]
         table.add_row(*cells, Text(side, colour))
     return table
 
 
-def _direction(direction: Direction, where: str) -> Text:
-    text = Text.assemble(("D", "bold"), " = ", _mean(direction.targets, TOWARDS), " − ")
-    text.append_text(_mean(direction.distractors, AGAINST) if direction.distractors else Text("mean logit"))
+def direction_line(direction: Direction, where: str) -> Text:
+    text = Text.assemble(("D", "bold"), " = ", mean_logit(direction.targets, TOWARDS), " − ")
+    text.append_text(mean_logit(direction.distractors, AGAINST) if direction.distractors else Text("mean logit"))
     value = (signed(direction.value), f"bold {tint(direction.value)}")
     return text.append_text(Text.assemble(" = ", value, (f"  logits, {where}", "dim")))
 
 
-def _mean(tokens: Sequence[VocabToken], colour: str) -> Text:
+def mean_logit(tokens: Sequence[VocabToken], colour: str) -> Text:
     names = ", ".join(visible(token.text) for token in tokens)
     return Text.assemble("mean logit(" if len(tokens) > 1 else "logit(", (names, colour), ")")
 
 
-def _accounting(accounting: Accounting) -> Text:
+def accounting_lines(accounting: Accounting) -> Text:
     text = Text("  ")
     for i, (kind, effect) in enumerate(accounting.terms.items()):
         text.append(" + " if i else "= ", "dim")
@@ -115,8 +131,8 @@ def _accounting(accounting: Accounting) -> Text:
     return text.append(f"\n  = {signed(accounting.sum)}, off by {signed(accounting.difference)}", "dim")
 
 
-def _nodes(nodes: Sequence[NodeEffect], tokens: Sequence[Token], width: int) -> Table:
-    table = _table()
+def node_table(nodes: Sequence[NodeEffect], tokens: Sequence[Token], width: int) -> Table:
+    table = plain_table()
     table.add_column("node", no_wrap=True)
     if width >= _ROOM_FOR_TOKENS:
         table.add_column("token", no_wrap=True, overflow="ellipsis", max_width=28)
@@ -136,7 +152,7 @@ def _nodes(nodes: Sequence[NodeEffect], tokens: Sequence[Token], width: int) -> 
     for node, effect in zip(nodes, shown, strict=True):
         cells: list[str | Text] = [node.id]
         if width >= _ROOM_FOR_TOKENS:
-            cells.append(_place(node, tokens))
+            cells.append(place_of(node, tokens))
         if width >= _ROOM_FOR_METRICS:
             cells += [signed(node.activation), signed(node.write_norm).lstrip("+")]
         if width >= _ROOM_FOR_ESTIMATES:
@@ -146,12 +162,12 @@ def _nodes(nodes: Sequence[NodeEffect], tokens: Sequence[Token], width: int) -> 
         if measured:
             cells.append(Text(signed(node.verified_effect), f"bold {tint(node.verified_effect)}"))
         if width >= _ROOM_FOR_BARS:
-            cells.append(Text(_bar(abs(effect) / largest if largest else 0.0, 16), tint(effect)))
+            cells.append(Text(bar(abs(effect) / largest if largest else 0.0, 16), tint(effect)))
         table.add_row(*cells)
     return table
 
 
-def _place(node: NodeEffect, tokens: Sequence[Token]) -> Text:
+def place_of(node: NodeEffect, tokens: Sequence[Token]) -> Text:
     """The token a node writes at, and the one it reads."""
     if node.position is None:
         return Text("everywhere" if node.layer is not None else "at the end", "dim")
@@ -171,20 +187,23 @@ def _next(nodes: Sequence[NodeEffect], shown: int, run: Run) -> Text:
         hints.append(f"A closer look: --kind attn --layer {layer}.")
     if not run.verified():
         hints.append("What ablating them would really cost: --verify 100.")
+    fired = next((node.id for node in nodes if node.kind in ("attn", "neuron")), None)
+    if fired is not None:
+        hints += [f"The model without it: --ablate '{fired}'.", f"What made it fire: clew trace PROMPT '{fired}'."]
     if not run.direction.distractors:
         hints.append('Against one other token: --distractor " …".')
     return Text("\n".join([*hints, "In a browser: clew serve."]))
 
 
-def _placed(token: Token) -> str:
+def placed(token: Token) -> str:
     return visible(token.text) + str(token.position).translate(_DIGITS)
 
 
-def _table() -> Table:
+def plain_table() -> Table:
     return Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
 
 
-def _bar(share: float, cells: int) -> str:
+def bar(share: float, cells: int) -> str:
     """A bar of `cells` characters for a share of 1, in eighths of a character."""
     whole, eighths = divmod(round(min(1.0, max(0.0, share)) * cells * 8), 8)
     return "█" * whole + (_EIGHTHS[eighths] if eighths else "")
