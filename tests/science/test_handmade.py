@@ -17,16 +17,17 @@ The prompt of `copier` is " a b", positions 0 and 1; D = logit(" yes") − logit
                   values n₀: 2/√5 and 6/5;  writes 2·Σ A·value in dimension 1
     final norm    gain (1, 2, 1, 1), reading (1/8, 1/4, 1/4, −1/8): D = c·x/RMS(x) with c = (1/8, 1/2, 1/4, −1/8)
 
-All comparisons are to 1e-6: the numbers are kept below 2, where float32 rounds by at most 1.2e-7.
+Comparisons are to 1e-6: numbers are kept below 2, where float32 rounds by at most 1.2e-7.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
+import torch
 
 import clew
 from clew.debug import Model, Run
@@ -209,6 +210,15 @@ ESTIMATED = {
     "attn.1.0@1<-0": GRADIENT[1] * 2 * ON_A * 2 / ROOT5,
     "attn.1.0@1<-1": GRADIENT[1] * 2 * ON_B * 6 / 5,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors this small are quicker on one thread, many times so on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
