@@ -249,13 +249,6 @@ def test_several_nodes_a_layer_and_an_embedding_are_ablated(page: Page) -> None:
     assert edits(page) == ["zero:embed@1"]
     assert page.get_by_test_id("tools-embed@1").get_by_role("button", name="Trace").is_disabled()
 
-    page.goto("/?kinds=bias")
-    expect(page.get_by_test_id("direction")).to_be_visible()
-    if page.locator("[data-node]").count():
-        page.keyboard.press("j")
-        page.keyboard.press("a")
-        expect(page.get_by_text("A bias is a constant of the model")).to_be_visible()
-
 
 def test_a_node_is_steered_and_scaled_from_its_tools(page: Page) -> None:
     opened(page, "/?open=attn.23.3%4013")
@@ -269,7 +262,8 @@ def test_a_node_is_steered_and_scaled_from_its_tools(page: Page) -> None:
     tools.get_by_role("button", name="To mean").click()
     expect(page.locator("[data-edit]")).to_have_count(2)
     tools.get_by_role("button", name="Open attention pattern").click()
-    expect(page.get_by_role("region", name="Attention pattern").locator("canvas")).to_be_visible()
+    pattern = page.get_by_role("region", name="Attention pattern").locator("canvas")
+    expect(pattern).to_be_visible(timeout=MEASURED_MS)
     assert "head=attn.23.3" in query(page)
 
 

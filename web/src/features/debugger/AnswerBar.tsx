@@ -54,11 +54,7 @@ export function AnswerBar({
   const terms = Object.entries(accounting.terms).filter(([name, value]) => name in TERMS && value != null);
   const step = answer.trace.at(-1);
   const goal = step ? "S" : "D";
-  const measured = Object.fromEntries(rows.map((row) => [row.id, row.verified_effect]));
-  const nodes = answer.nodes.map((node) => ({
-    ...node,
-    verified_effect: measured[node.id] ?? null,
-  }));
+  const nodes = rows.map(({ disagreement: _, change: __, ...node }) => node);
   const document = () => JSON.stringify({ ...answer, nodes }, null, 2);
   const edits = view.edits.filter((edit) => !isOff(edit)).length;
   const under = edits > 0 ? `, under ${edits} edit${edits === 1 ? "" : "s"}` : "";
@@ -105,7 +101,7 @@ export function AnswerBar({
             Copy as Python
           </CopyButton>
           <CopyButton text={document}>Copy JSON</CopyButton>
-          <CopyButton text={() => toCsv(nodes)}>Copy CSV</CopyButton>
+          <CopyButton text={() => toCsv(rows)}>Copy CSV</CopyButton>
           <CopyButton text={() => window.location.href}>Copy link</CopyButton>
           <Button icon="save" onClick={() => download("clew-answer.json", "application/json", document())}>
             JSON

@@ -30,8 +30,10 @@ import { VERIFIED, VerifyPanel } from "./VerifyPanel";
 
 /** What belongs to the table of one answer, and goes with it. */
 const FRESH: Partial<View> = { kinds: [], layers: [], positions: [], sources: [], open: [], find: "" };
+/** What was measured is that of one question: another one asks for it anew. */
+const UNMEASURED: Partial<View> = { verify: null, measured: [], disagree: false };
 /** What belongs to one question. */
-const UNASKED: Partial<View> = { ...FRESH, trace: [], verify: null, measured: [], disagree: false };
+const UNASKED: Partial<View> = { ...FRESH, ...UNMEASURED, trace: [] };
 const NO_FILTERS = { kinds: [], layers: [], positions: [], sources: [] };
 
 /** Why this token? The question on the left, its answer on the right; all of it is in the address bar. */
@@ -46,7 +48,7 @@ export function DebuggerPage() {
   const answer = useAnswer(question);
   const { shown, stale, working, error, retry } = answer;
   const ask = useAsk(view, example, change);
-  const place = placeOf(error);
+  const place = placeOf(error, question);
   const [active, setActive] = useState<string | null>(null);
 
   useKeys(
@@ -59,10 +61,13 @@ export function DebuggerPage() {
     ),
   );
   const client = useQueryClient();
-  const setEdits = useCallback((edits: string[]) => change(withEdits(view, edits)), [view, change]);
+  const setEdits = useCallback(
+    (edits: string[]) => change({ ...UNMEASURED, ...withEdits(view, edits) }),
+    [view, change],
+  );
   /** Asks first, and changes the stack only if the server takes the edit: a slip of the pen breaks nothing. */
   const addChecked = async (edit: string) => {
-    const part = withEdits(view, [...view.edits, edit]);
+    const part = { ...UNMEASURED, ...withEdits(view, [...view.edits, edit]) };
     const asked = questionOf({ ...view, ...part }, example);
     if (asked) await client.fetchQuery(answerTo(asked));
     change(part);
@@ -247,7 +252,8 @@ function Explanation({
   const { kinds, layers, positions, sources } = view;
   const changes = against === null ? null : (compared.data?.comparison.nodes ?? null);
   const rows = useMemo(() => {
-    if (changes && against) return comparedRows(changes, against, measured);
+    if (changes && against)
+      return comparedRows(changes, against, measured, { kinds, layers, positions, sources });
     return rowsOf(table.nodes ?? answer.nodes, measured, { kinds, layers, positions, sources });
   }, [changes, against, table.nodes, answer.nodes, measured, kinds, layers, positions, sources]);
   const verifiedRows = useMemo(() => rowsOf([...measured.values()], measured, NO_FILTERS), [measured]);
@@ -259,8 +265,8 @@ function Explanation({
   );
   const verifyTop = () => onChange({ verify: count }, "replace");
   const actions: Actions = {
-    ablate: (ids) => onChange(withEdits(view, toggledAblations(view.edits, ids))),
-    addEdit: (edit) => onChange(withEdits(view, [...view.edits, edit])),
+    ablate: (ids) => onChange({ ...UNMEASURED, ...withEdits(view, toggledAblations(view.edits, ids)) }),
+    addEdit: (edit) => onChange({ ...UNMEASURED, ...withEdits(view, [...view.edits, edit]) }),
     trace: (step, of) => {
       onActive(null);
       onTop();

@@ -84,7 +84,7 @@ export function QuestionPanel({
   const explain = (at: number | null = null) =>
     onAsk(spelled({ prompt: draft, at, ...(fromExample ? { targets: [], distractors: [] } : {}) }));
   const candidates = shown?.answer.candidates ?? [];
-  const place = placeOf(error);
+  const place = placeOf(error, question);
   const notice = error && (
     <Notice error={error}>{canRetry(error) && <Button onClick={onRetry}>Retry</Button>}</Notice>
   );

@@ -1,8 +1,19 @@
 import { expect, test } from "vitest";
+import { Failure } from "../../api/client";
 import type { Question } from "../../api/types";
 import { DEFAULT_VIEW, type View } from "../../url/view";
-import { everywhere, moved, readEdit, toggledAblations, withEdits, writeEdit } from "./edits";
+import {
+  everywhere,
+  moved,
+  noEdit,
+  noVerify,
+  readEdit,
+  toggledAblations,
+  withEdits,
+  writeEdit,
+} from "./edits";
 import { toCsv, toPython } from "./exports";
+import { placeOf } from "./failures";
 import { cellFilters } from "./maps";
 import {
   columnsOf,
@@ -17,7 +28,7 @@ import {
   valueIn,
 } from "./nodeRows";
 import { ticks } from "./ScatterPlot";
-import { explained, readingAt, readStep } from "./trace";
+import { explained, noTrace, readingAt, readStep, waysOf } from "./trace";
 import { waterfall } from "./waterfall";
 
 function node(id: string, direct: number, more: Partial<Row> = {}): Row {
@@ -50,6 +61,8 @@ const PLAIN: Question = {
   trace: [],
 };
 const TOKENS = [" the", " cat", " sat"].map((text, position) => ({ position, id: position, text }));
+
+const NO_FILTERS = { kinds: [], layers: [], positions: [], sources: [] };
 
 test("each step of the waterfall starts where the last one ended", () => {
   const fall = waterfall([
@@ -111,14 +124,13 @@ test("what was measured is put beside its estimate, and added when it is not lis
     ["a", node("a", 1, { estimated_effect: 2, verified_effect: 0.5 })],
     ["c", node("c", 1, { estimated_effect: 1, verified_effect: 1.05, layer: 7 })],
   ]);
-  const filters = { kinds: [], layers: [], positions: [], sources: [] };
-  const rows = rowsOf(listed, measured, filters);
+  const rows = rowsOf(listed, measured, NO_FILTERS);
   expect(rows.map(({ id, verified_effect, disagreement }) => [id, verified_effect, disagreement])).toEqual([
     ["a", 0.5, 1.5],
     ["b", null, null],
     ["c", 1.05, 1 - 1.05],
   ]);
-  expect(rowsOf(listed, measured, { ...filters, layers: [1] }).map(({ id }) => id)).toEqual(["a", "b"]);
+  expect(rowsOf(listed, measured, { ...NO_FILTERS, layers: [1] }).map(({ id }) => id)).toEqual(["a", "b"]);
 });
 
 test.each([
@@ -137,13 +149,19 @@ test("a row of a comparison has both sides, and acts on the question's own node"
   const right = node("attn.1.0@3", 3);
   const change = { id: left.id, left, right, direct_difference: 2, estimated_difference: 0 };
   const alone = { id: right.id, left: null, right, direct_difference: null, estimated_difference: null };
-  const [both, second] = comparedRows([change, alone], "second", new Map());
+  const [both, second] = comparedRows([change, alone], "second", new Map(), NO_FILTERS);
   expect([both?.id, both?.position, second?.change?.left]).toEqual(["attn.1.0@2", 2, null]);
   const values = (["direct_left", "direct_difference", "direct_right"] as const).map((column) =>
     valueIn(both as Row, column),
   );
   expect(values).toEqual([1, 2, 3]);
   expect(valueIn(second as Row, "direct_left")).toBeNull();
+
+  const measured = new Map([["c", node("c", 5, { verified_effect: 4 })]]);
+  const [, added] = comparedRows([change], "edited", measured, NO_FILTERS);
+  expect(added).toMatchObject({ id: "c", verified_effect: 4, disagreement: -4 });
+  expect(valueIn(added as Row, "direct_right")).toBe(5);
+  expect(comparedRows([change], "edited", measured, { ...NO_FILTERS, layers: [9] })).toHaveLength(1);
 });
 
 test("an edit is read, written, moved and switched", () => {
@@ -232,6 +250,41 @@ test("CSV quotes what must be and leaves out what is not there", () => {
   expect(header).toMatch(/^id,kind,layer,index,position,source,activation/);
   expect(row).toBe('"a,""b",attn,1,0,2,,1,1,0.5,0,');
   expect(end).toBe("");
+  const change = {
+    id: "a",
+    left: null,
+    right: node("a", 3),
+    direct_difference: null,
+    estimated_difference: null,
+  };
+  const [sides, values] = toCsv([node("a", 3, { change })]).split("\r\n");
+  expect(
+    sides?.endsWith(
+      "direct_left,direct_difference,direct_right,estimated_left,estimated_difference,estimated_right",
+    ),
+  ).toBe(true);
+  expect(values?.endsWith(",,,3,,,0")).toBe(true);
+});
+
+test("a failure stands where its cause is, and nowhere else if that place is not there", () => {
+  const failure = (code: string) => new Failure(code, "No.", "");
+  expect(placeOf(failure("bad_edit"), { ...PLAIN, edits: ["zero:attn.99.1"] })).toBe("edits");
+  expect(placeOf(failure("bad_edit"), PLAIN)).toBe("prompt");
+  expect(placeOf(failure("bad_node"), { ...PLAIN, trace: ["embed@1:v"] })).toBe("trace");
+  expect(placeOf(failure("bad_node"), PLAIN)).toBe("prompt");
+  expect(placeOf(failure("not_one_token"), PLAIN)).toBe("direction");
+  expect(placeOf(null, PLAIN)).toBeNull();
+});
+
+test("what cannot be edited, traced or measured says why", () => {
+  const bias = node("bias.attn.1", 1, { kind: "bias", position: null });
+  const embedding = node("embed@1", 1, { kind: "embed", position: 1 });
+  expect(noEdit(bias)).toContain("constant");
+  expect(noEdit(embedding)).toBeNull();
+  expect(noTrace(embedding)).toContain("reads nothing");
+  expect(noVerify("attn.1.2@3<-1", "mean")).toContain("one attention weight");
+  expect(noVerify("attn.1.2@3<-1", "zero")).toBeNull();
+  expect(waysOf(node("attn.1.2@3", 1), undefined).map(({ through }) => through)).toEqual(["v"]);
 });
 
 const SIDES = {

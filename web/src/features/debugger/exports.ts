@@ -1,6 +1,7 @@
 import type { Direction, NodeEffect, Question } from "../../api/types";
-import type { View } from "../../url/view";
+import type { Column, View } from "../../url/view";
 import { noVerify } from "./edits";
+import { type Row, valueIn } from "./nodeRows";
 import { readStep } from "./trace";
 
 const FIELDS = [
@@ -17,10 +18,25 @@ const FIELDS = [
   "verified_effect",
 ] as const satisfies readonly (keyof NodeEffect)[];
 
-/** The rows as CSV with a header, in full precision; what is not there is an empty field. */
-export function toCsv(nodes: readonly NodeEffect[]): string {
-  const lines = nodes.map((node) => FIELDS.map((field) => csvField(node[field])).join(","));
-  return `${[FIELDS.join(","), ...lines].join("\r\n")}\r\n`;
+const SIDES = [
+  "direct_left",
+  "direct_difference",
+  "direct_right",
+  "estimated_left",
+  "estimated_difference",
+  "estimated_right",
+] as const satisfies readonly Column[];
+
+/** The rows as CSV with a header, in full precision, a comparison with both its sides; what is not there is empty. */
+export function toCsv(rows: readonly Row[]): string {
+  const sides = rows.some((row) => row.change !== null) ? SIDES : [];
+  const lines = rows.map((row) =>
+    [
+      ...FIELDS.map((field) => csvField(row[field])),
+      ...sides.map((side) => csvField(valueIn(row, side))),
+    ].join(","),
+  );
+  return `${[[...FIELDS, ...sides].join(","), ...lines].join("\r\n")}\r\n`;
 }
 
 function csvField(value: string | number | null | undefined): string {

@@ -1,4 +1,5 @@
 import { Failure } from "../../api/client";
+import type { Question } from "../../api/types";
 
 /** The part of the page that a failure is about: its note stands there. */
 export type FailurePlace = "prompt" | "tokens" | "direction" | "edits" | "trace";
@@ -9,12 +10,15 @@ const PLACES: Readonly<Record<string, FailurePlace>> = {
   position_out_of_range: "tokens",
   bad_edit: "edits",
   bad_node: "trace",
-  bad_step: "trace",
 };
 
-export function placeOf(error: Error | null): FailurePlace | null {
+export function placeOf(error: Error | null, question: Question | null): FailurePlace | null {
   if (!error) return null;
-  return (error instanceof Failure && PLACES[error.code]) || "prompt";
+  const place = (error instanceof Failure && PLACES[error.code]) || "prompt";
+  // Without a stack or a trail there is no such place on the page, and no failure may go unseen.
+  if (place === "edits" && !question?.edits.length) return "prompt";
+  if (place === "trace" && !question?.trace.length) return "prompt";
+  return place;
 }
 
 /** Asking the same again helps only when the question was not what was wrong. */

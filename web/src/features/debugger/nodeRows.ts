@@ -152,17 +152,27 @@ export function rowsOf(
   return [...nodes, ...added].map((node) => rowOf(node, measured.get(node.id), null));
 }
 
-/** The rows of a comparison. The node of a row is the one that can be acted on: the question's own. */
+/** The rows of a comparison, and what was measured besides. The node of a row is the one that can be acted on: the question's own. */
 export function comparedRows(
   changes: readonly NodeChange[],
   compared: Compared,
   measured: ReadonlyMap<string, NodeEffect>,
+  filters: Pick<View, "kinds" | "layers" | "positions" | "sources">,
 ): Row[] {
   const rows: Row[] = [];
+  const listed = new Set<string>();
   for (const change of changes) {
     const own = compared === "edited" ? change.right : change.left;
+    if (own) listed.add(own.id);
     const node = own ?? change.left ?? change.right;
     if (node) rows.push(rowOf({ ...node, id: change.id }, own ? measured.get(own.id) : undefined, change));
+  }
+  for (const node of measured.values()) {
+    if (listed.has(node.id) || !passes(node, filters)) continue;
+    // It is known on its own side alone: the comparison did not list it.
+    const sides = compared === "edited" ? { left: null, right: node } : { left: node, right: null };
+    const change = { id: node.id, ...sides, direct_difference: null, estimated_difference: null };
+    rows.push(rowOf(node, node, change));
   }
   return rows;
 }

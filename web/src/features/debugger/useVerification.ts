@@ -42,13 +42,14 @@ const REDRAW_MS = 500;
 const KEPT = 30;
 
 /**
- * Measures what the address asks for once `question` is answered, and keeps what it measured.
+ * Measures what the address asks for once `shown` is answered, and keeps what it measured.
  *
  * Another question, another way of ablating or leaving the page closes the stream, which ends the work on the
  * server.
  */
-export function useVerification(question: Question | null, wanted: Wanted) {
+export function useVerification(shown: Question | null, wanted: Wanted) {
   const { top, nodes, ablation, renormalise } = wanted;
+  const question = shown && withoutIdle(shown, ablation);
   const key = question && JSON.stringify([question, ablation, renormalise]);
   const [all, setAll] = useState<ReadonlyMap<string, Verification>>(new Map());
   const latest = useRef(all);
@@ -142,8 +143,9 @@ export function useVerification(question: Question | null, wanted: Wanted) {
     });
   }, [key, list, attempt]);
 
+  const asked = top !== null || nodes.length > 0;
   return {
-    ...((key && all.get(key)) || NOTHING),
+    ...((asked && key && all.get(key)) || NOTHING),
     /** Ends the run and says how many nodes it measured: they are the most promising ones, so they are a top too. */
     stop: useCallback(() => {
       const done = running.current?.() ?? 0;
@@ -152,6 +154,12 @@ export function useVerification(question: Question | null, wanted: Wanted) {
     }, [key, update]),
     retry: useCallback(() => setAttempt((old) => old + 1), []),
   };
+}
+
+/** The question without a second prompt that nothing reads: adding one leaves what is measured as it is. */
+function withoutIdle(question: Question, ablation: Ablation): Question {
+  const read = ablation === "resample" || question.edits.some((edit) => edit.startsWith("patch:"));
+  return read ? question : { ...question, second: null, alignment: null };
 }
 
 /** Holds rows back so that they are handed on at most every `REDRAW_MS`; the first ones go at once. */
