@@ -56,6 +56,29 @@ class Estimates:
         assert node.kind == "neuron"
         return float(self.neurons[node.layer, node.position, node.index])
 
+    def largest(self, count: int) -> list[Node]:
+        """The `count` nodes with the largest estimates of either sign, largest first; none whose estimate is 0."""
+        heads, length = self.heads.shape[1:]
+        width = self.neurons.shape[2]
+
+        def head(flat: int) -> Node:
+            return Node("attn", flat // (heads * length), flat // length % heads, flat % length)
+
+        def neuron(flat: int) -> Node:
+            return Node("neuron", flat // (length * width), flat % width, flat // width % length)
+
+        def embed(flat: int) -> Node:
+            return Node("embed", position=flat)
+
+        found: list[tuple[float, Node]] = []
+        for array, node in ((self.heads, head), (self.neurons, neuron), (self.embed, embed)):
+            sizes = array.abs().flatten()
+            top = sizes.topk(min(count, len(sizes)))
+            pairs = zip(top.values.tolist(), top.indices.tolist(), strict=True)
+            found.extend((size, node(index)) for size, index in pairs if size > 0)
+        found.sort(key=lambda pair: -pair[0])
+        return [node for _, node in found[:count]]
+
 
 class Estimator(Protocol):
     def __call__(self, case: Case, scalar: Scalar, stop: Stop | None = None) -> Estimates:
