@@ -311,7 +311,7 @@ class Run:
         second = None if other is None else self._second(other, alignment)
         paired = second if ablation == "resample" else None
         if nodes is None:
-            rows = self._promising(VERIFIED if top is None else top, paired, stop)
+            rows = self._promising(VERIFIED if top is None else top, ablation, paired, stop)
         else:
             rows = self._rows(nodes, stop)
         remembered = ablation == "zero" and not renormalise
@@ -477,21 +477,19 @@ class Run:
         """The rows, with the verified effects measured so far."""
         return Records(self._verified.get(row.id, row) for row in rows)
 
-    def _promising(self, top: int, paired: Second | None, stop: Stop | None) -> list[NodeEffect]:
-        """The `top` nodes that can be ablated and have the largest direct or estimated effect.
+    def _promising(self, top: int, ablation: Ablation, paired: Second | None, stop: Stop | None) -> list[NodeEffect]:
+        """The `top` nodes that can be ablated so and have the largest direct or estimated effect.
 
-        To be resampled a node needs a counterpart, and must not be a pair.
+        A pair can be zeroed only, and to be resampled a node needs a counterpart.
         """
         if not 1 <= top <= MAX_NODES:
             raise UsageError(f"{top:,} is not a number of nodes to verify.", f"Take 1 to {MAX_NODES:,}.")
         table = self._pass(Selection.of(top, None, KINDS, None, None, None), stop).nodes
 
         def fits(row: NodeEffect) -> bool:
-            if row.source is not None and self._case.replaces(_place(row)):
+            if row.source is not None and (ablation != "zero" or self._case.replaces(_place(row))):
                 return False
-            if paired is None:
-                return True
-            return row.source is None and row.position is not None and paired.alignment[row.position] is not None
+            return paired is None or (row.position is not None and paired.alignment[row.position] is not None)
 
         rows = [row for row in table if fits(row)]
         return sorted(rows, key=lambda row: -max(abs(row.direct_effect), abs(row.estimated_effect)))[:top]
