@@ -5,7 +5,8 @@ import { Notice } from "../../components/Notice";
 import { Segmented } from "../../components/Segmented";
 import { TokenText } from "../../components/TokenText";
 import { percent } from "../../format/number";
-import { firstDifference, type Generated, LENGTHS, type Sampling, TEMPERATURE } from "./continuation";
+import type { Sampling } from "../../url/view";
+import { firstDifference, type Generated, LENGTHS, TEMPERATURE } from "./continuation";
 import { Panel } from "./Panel";
 import { type Continuation, useContinuation } from "./useContinuation";
 

@@ -265,6 +265,7 @@ function Maps({
           patched={edits.some((edit) => edit === `patch:${chosen.place}`)}
           onEdit={onEdit}
           onOpen={onOpen}
+          onClose={() => onChoose(null)}
         />
       ) : (
         <p className="text-2xs text-ink-3">Click a cell to patch that place for good and read the effect.</p>
@@ -392,6 +393,7 @@ function Chosen({
   patched,
   onEdit,
   onOpen,
+  onClose,
 }: {
   cell: SweepCell;
   goal: string;
@@ -399,6 +401,7 @@ function Chosen({
   patched: boolean;
   onEdit: (edit: string) => void;
   onOpen: (node: string) => void;
+  onClose: () => void;
 }) {
   return (
     <div
@@ -424,6 +427,13 @@ function Chosen({
         >
           Patch it
         </Button>
+        <Button
+          look="bare"
+          icon="cross"
+          aria-label="Let go of this place"
+          title="Let go of this place"
+          onClick={onClose}
+        />
       </span>
     </div>
   );

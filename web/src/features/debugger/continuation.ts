@@ -2,16 +2,6 @@ import type { components } from "../../api/schema";
 
 export type Generated = components["schemas"]["GeneratedToken"];
 
-/** How a continuation is drawn. */
-export interface Sampling {
-  /** Tokens to add. */
-  n: number;
-  /** 0: always the likeliest. */
-  temperature: number;
-  seed: number;
-}
-
-export const DEFAULT_SAMPLING: Sampling = { n: 24, temperature: 0, seed: 0 };
 /** What `sampled` starts with. */
 export const TEMPERATURE = 0.8;
 export const LENGTHS = [12, 24, 48, 96] as const;

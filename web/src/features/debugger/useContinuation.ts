@@ -1,7 +1,8 @@
 import { useCallback, useEffect, useState } from "react";
 import { stream } from "../../api/events";
 import type { Question } from "../../api/types";
-import type { Generated, Sampling } from "./continuation";
+import type { Sampling } from "../../url/view";
+import type { Generated } from "./continuation";
 
 export interface Continuation {
   state: "running" | "stopped" | "done" | "failed";
