@@ -24,11 +24,11 @@ from clew.debug.estimators import (
     integrated,
     refined,
 )
-from clew.debug.scalar import Final
+from clew.debug.scalar import Final, Forms, Scalar
 from clew.debug.verify import measure
 from clew.edits import Place, parse_edit
 from clew.errors import Cancelled
-from clew.models.anatomy import Anatomy, Layer
+from clew.models.anatomy import Anatomy, Depth, Layer
 from clew.nodes import Node
 
 from .. import reference
@@ -315,7 +315,7 @@ def test_followed_nodes_are_exact_at_their_own_token(family: str) -> None:
         assert found.of(node) == pytest.approx(found.followed[node], abs=1e-6)
 
 
-def truth(case: Case, scalar: Final, nodes: list[Node]) -> dict[Node, float]:
+def truth(case: Case, scalar: Scalar, nodes: list[Node]) -> dict[Node, float]:
     found = [x for batch in measure(case, scalar, [Place.of(node) for node in nodes]) for x in batch]
     return dict(zip(nodes, found, strict=True))
 
@@ -383,6 +383,37 @@ def test_under_edits_the_most_suspect_nodes_are_measured_and_none_followed() -> 
     assert found.measured == pytest.approx(truth(edited, scalar, list(found.measured)), abs=TOLERANCE)
     assert float(found.heads[1, 2, 4]) == 0.0
     assert not torch.equal(act_grad(edited, scalar).heads, act_grad(case, scalar).heads)
+
+
+@pytest.mark.parametrize("depth", [Depth(2), Depth(1, mid=True)], ids=["between layers", "before an MLP"])
+def test_another_number_than_d_can_be_explained(depth: Depth) -> None:
+    """A product of what is read at two positions, as a traced attention score is. What reaches it without passing
+    another token is followed exactly."""
+    case, _ = question("gemma2")
+    torch.manual_seed(0)
+    weight, constant = 0.1 * torch.randn(2, 24, 3), torch.randn(2, 3)
+    score = Forms(
+        depth=depth,
+        positions=torch.tensor([4, POSITION]),
+        at=torch.tensor([0, 1]),
+        weight=weight,
+        constant=constant,
+        combine=lambda forms: (forms[:, 0] * forms[:, 1]).sum(-1),
+        linear=False,
+    )
+    found = refined(case, score, suspects=100_000, measured=0)
+    last = ("attn" if depth.mid else "neuron", 1)
+    exact = [n for n in found.followed if n.position == POSITION or (n.position == 4 and (n.kind, n.layer) == last)]
+    assert len(exact) > 50
+    assert {node.layer for node in found.followed} == {None, 0, 1}
+    effects = truth(case, score, exact)
+    assert max(abs(effect) for effect in effects.values()) > 0.05
+    for node, effect in effects.items():
+        assert found.followed[node] == pytest.approx(effect, abs=TOLERANCE * max(1.0, abs(effect))), node
+    for name in ("act×grad", "GradDrop", "AtP*", "integrated gradients"):
+        other = ESTIMATORS[name](case, score)
+        assert other.neurons[depth.layer :].abs().max() == 0
+        assert other.heads[:2].abs().amax((1, 2)).min() > 0
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
