@@ -10,6 +10,8 @@ from typer.main import get_command
 
 from clew import errors, settings
 from clew.cli import app
+from clew.debug.run import Run
+from clew.edits import OPS, VALUED, parse_edit
 from clew.errors import ClewError
 from clew.server import errors as http_errors
 
@@ -65,6 +67,33 @@ def test_every_error_has_its_section() -> None:
         stated = {fact for fact in facts if fact.startswith(("HTTP", "exit"))}
         assert stated <= {f"HTTP {error.status}", f"exit {error.exit_code}"}, error
         assert stated, error
+
+
+def test_every_edit_is_documented() -> None:
+    text = (DOCS / "interventions.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([a-z]+)`(?: = [a-z])? \|", text, re.MULTILINE)) - {"embed"} == set(OPS)
+    valued = set(re.findall(r"^\| `([a-z]+)` = [a-z] \|", text, re.MULTILINE))
+    assert valued == set(VALUED)
+    for edit in re.findall(r"\b(?:" + "|".join(OPS) + r"):[a-z]+[^\s`'\",)…]*", text):
+        assert str(parse_edit(edit)) == edit
+
+
+def test_the_readme_names_what_a_run_has() -> None:
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    listed = text.partition("What a run can do:\n\n")[2].partition("\n\n")[0]
+    names = re.findall(r"`(\w+)`", listed)
+    assert {"verify", "patch", "trace"} <= set(names)
+    assert [name for name in [*names, *re.findall(r"\brun\.(\w+)", text)] if not hasattr(Run, name)] == []
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target, _, anchor in re.findall(r"\]\(([\w./-]+\.md)?(#([\w-]+))?\)", page.read_text(encoding="utf-8")):
+        other = page.parent / target if target else page
+        assert other.exists(), target
+        headings = re.findall(r"^#+ (.+)$", other.read_text(encoding="utf-8"), re.MULTILINE)
+        slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert not anchor or anchor in slugs, f"{target}#{anchor}"
 
 
 def _sources() -> list[str]:

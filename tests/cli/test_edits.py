@@ -12,6 +12,7 @@ import pytest
 
 import clew as library
 from clew.debug import Model
+from clew.debug import Run as Answers
 from clew.debug.records import SweepCell
 
 from .conftest import PROMPT, Run
@@ -109,6 +110,13 @@ def test_the_second_prompt_is_explained_where_the_first_one_is(clew: Run, tiny: 
     assert asked["second"]["direction"]["position"] == 3
 
 
+def test_prompts_that_share_no_token_pair_their_last_ones(clew: Run, tiny: str) -> None:
+    found = document(clew, *ASKED, "--patch-from", "zq", "-m", tiny)
+    assert found["comparison"]["alignment"] == [None] * 12 + [0, 1]
+    shown = " ".join(clew(*ASKED, "--patch-from", "zq", "-m", tiny).stdout.split())
+    assert "2 of 14 tokens have a counterpart; different: ␣drink₁₂ ↔ z₀, ␣to₁₃ ↔ q₁; only in the first: When₀" in shown
+
+
 def test_sweep(clew: Run, tiny: str, model: Model) -> None:
     found = document(clew, *ASKED, "--patch-from", SECOND, "--sweep", "-m", tiny)
     run, second = (model.debug(prompt, " Mary", " John") for prompt in (PROMPT, SECOND))
@@ -130,6 +138,31 @@ def test_verified_effects_under_edits(clew: Run, tiny: str, model: Model) -> Non
     shown = clew(*ASKED, *given, "-m", tiny).stdout
     assert "Verified under the edits" in shown
     assert "over 6 nodes: Pearson" in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [(("--verify", "6"), "Verifying… 6 of 6"), (("--sweep", "--patch-from", SECOND), "Sweeping… 252 of 252")],
+    ids=["verify", "sweep"],
+)
+def test_what_takes_long_is_counted_in_a_terminal(
+    clew: Run, tiny: str, monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    result = clew(*ASKED, *given, "-m", tiny, "--json")
+    assert says in result.stderr
+    assert json.loads(result.stdout)["direction"]["position"] == 13
+
+
+@pytest.mark.parametrize("method", ["verifying", "sweeping"])
+def test_ctrl_c_in_a_measurement_is_130(clew: Run, tiny: str, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Answers, method, interrupted)
+    given = ("--verify", "5") if method == "verifying" else ("--sweep", "--patch-from", SECOND)
+    result = clew(*ASKED, *given, "-m", tiny, "--json")
+    assert (result.exit_code, result.stdout) == (130, "")
 
 
 def test_the_continuation_before_and_after(clew: Run, tiny: str, model: Model) -> None:
