@@ -175,6 +175,8 @@ def test_a_sweep_paints_and_a_cell_is_patched(page: Page) -> None:
     # The map stays, the edit cannot be made twice, and the prompt it reads cannot be taken away.
     expect(canvas).to_be_visible()
     expect(chosen.get_by_role("button", name="Patch it")).to_be_disabled()
+    chosen.get_by_role("button", name="Let go of this place").click()
+    expect(chosen).to_have_count(0)
     remove = page.get_by_role("button", name="Remove the second prompt")
     expect(remove).to_be_disabled()
     expect(remove).to_have_attribute("title", re.compile("Edits patch from it"))
