@@ -263,7 +263,11 @@ function Explanation({
     () => columnsOf(goal, changes ? against : null, verifying),
     [goal, changes, against, verifying],
   );
-  const verifyTop = () => onChange({ verify: count }, "replace");
+  const verifyTop = () => {
+    // A run that failed is asked for already: it is begun again.
+    if (view.verify === count) verification.retry();
+    else onChange({ verify: count }, "replace");
+  };
   const actions: Actions = {
     ablate: (ids) => onChange({ ...UNMEASURED, ...withEdits(view, toggledAblations(view.edits, ids)) }),
     addEdit: (edit) => onChange({ ...UNMEASURED, ...withEdits(view, [...view.edits, edit]) }),
