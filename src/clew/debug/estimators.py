@@ -101,7 +101,7 @@ def act_grad_held(case: Case, scalar: Scalar, stop: Stop | None = None) -> Estim
 
 
 def grad_drop(case: Case, scalar: Scalar, stop: Stop | None = None) -> Estimates:
-    """Gradient dropout (Kramár et al. 2024, arXiv:2403.00745, §3.2), with the sign of the plain estimate.
+    """Gradient dropout (Kramár et al. 2024, arXiv:2403.00745), with the sign of the plain estimate.
 
     For each layer in turn the gradient is cut where it would pass through that layer's attention and MLP; the estimate
     is the mean of the sizes found, over the layers but the node's own. The gradient above the layer is that of the

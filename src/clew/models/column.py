@@ -3,7 +3,7 @@
 The changed token's own stream is computed layer by layer as the model computes it: norms, softmax over the clean keys
 before it, MLP. Every later query sees one changed key and value; its new softmax is known in closed form, so what it
 mixes is exact for that layer, and only from there on the gradient stands in for the rest of the model. This carries
-the attention fix of AtP* (Kramár et al. 2024, arXiv:2403.00745, §3.1) from queries and keys to whatever writes to the
+the attention fix of AtP* (Kramár et al. 2024, arXiv:2403.00745) from queries and keys to whatever writes to the
 stream. It costs one token's row of the model a change, where a replay (models/replay.py) costs one for every later
 token.
 """
