@@ -296,6 +296,21 @@ def test_a_mean_ablation(run: Run) -> None:
 SCORE = 3 / (2 * ROOT5)
 SHARE_A = ON_A * (2 / ROOT5) * 2 * GRADIENT[1]
 SHARE_B = ON_B * (6 / 5) * 2 * GRADIENT[1]
+
+
+def own_score(x: Vector) -> float:
+    """The score of attn.1.0@1<-1 from the stream it reads at 1 for both sides, its norm held at 8/35."""
+    query = (35 / 32 * x[1] + 35 / 48 * x[2]) * 8 / 35
+    return query * (x[0] + x[2]) / 2 * (8 / 35) / 2
+
+
+def own_slope(along: Vector) -> float:
+    """How it moves: d query · key/2 + query · d key/2, with query 1 and key 33/35."""
+    query = (35 / 32 * along[1] + 35 / 48 * along[2]) * 8 / 35
+    return query * (33 / 35) / 2 + (along[0] + along[2]) / 2 * (8 / 35) / 2
+
+
+OWN = 33 / 70  # of which the neuron's dimension 0 is 7/11 of the key, and a's copy in 2 the other 4/11
 TRACES: dict[tuple[str, str], tuple[float, dict[str, tuple[float, float, float]]]] = {
     # Key at 0: 1/2·2/√5 from a, 2·1/4·4/√5 from attn.0.0@0, which copies a: without a there is no key.
     ("attn.1.0@1<-0", "k"): (
@@ -325,6 +340,29 @@ TRACES: dict[tuple[str, str], tuple[float, dict[str, tuple[float, float, float]]
             "attn.0.0@0": (SCORE * 2 / 3, SCORE * 2 / 3, SCORE * 2 / 3),
             "embed@1": (SCORE / 2, SCORE / 2, SCORE * 2 / 3),
             "attn.0.0@1<-0": (SCORE / 2, SCORE / 2, SCORE / 2),
+        },
+    ),
+    # Query and key from one token. What comes before the neuron also moves what it writes, 21/2 of its activation.
+    ("attn.1.0@1<-1", "both"): (
+        OWN,
+        {
+            "embed@0": (0, 0, OWN - own_score(Worked(a=0).after)),
+            "embed@1": (
+                OWN / 2,
+                own_slope((21 / 2 * neuron_slope((0, 2, 0, 0)), 2, 0, 0)),
+                OWN - own_score(Worked(b=0).after),
+            ),
+            "attn.0.0@1<-0": (
+                OWN * (1 / 2 + 4 / 11),
+                own_slope((21 / 2 * neuron_slope((0, 0, 3, 0)), 0, 3, 0)),
+                OWN - own_score(Worked(there=0).after),
+            ),
+            "attn.0.0@1<-1": (
+                0,
+                own_slope((21 / 2 * neuron_slope((0, 0, 0, 6)), 0, 0, 6)),
+                OWN - own_score(Worked(here=0).after),
+            ),
+            "neuron.0.0@1": (OWN * 7 / 11, OWN * 7 / 11, OWN * 7 / 11),
         },
     ),
     # The value is dimension 0 at 0: a's embedding and nothing else.
@@ -474,10 +512,14 @@ def test_tracing_a_plain_neuron(counter: Run) -> None:
     assert accounting.terms["constant"] == near(1 / 4 + 1 / 8)
     assert accounting.terms["bias"] == near(by_neuron(COUNTED["bias.attn.0"]))
     assert accounting.difference == near(0)
-    rows = traced.verify(nodes=["attn.0.0@1<-0", "attn.0.0@1", "embed@0", "embed@1"])
-    assert {row.id: row.verified_effect for row in rows} == {
-        "attn.0.0@1<-0": near(by_neuron((1 / 4, 0, 0, 0))),
-        "attn.0.0@1": near(by_neuron((1, 0, 0, 0))),
-        "embed@0": near(by_neuron((1 / 4, 0, 0, 0))),  # all it does is feed the head
-        "embed@1": near(by_neuron((1 + 3 / 4, 1, -1, -1))),
+    # An embedding scaled is the same after the first norm, so to first order it does not reach S through the head.
+    effects = {
+        "attn.0.0@1": ((1, 0, 0, 0),) * 3,
+        "attn.0.0@1<-0": ((1 / 4, 0, 0, 0),) * 3,
+        "embed@0": ((0, 0, 0, 0), (0, 0, 0, 0), (1 / 4, 0, 0, 0)),
+        "embed@1": ((1, 1, -1, -1), (1, 1, -1, -1), (1 + 3 / 4, 1, -1, -1)),
+    }
+    rows = traced.verify(nodes=list(effects))
+    assert {row.id: (row.direct_effect, row.estimated_effect, row.verified_effect) for row in rows} == {
+        node: tuple(near(by_neuron(write)) for write in writes) for node, writes in effects.items()
     }
