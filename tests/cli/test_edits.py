@@ -114,7 +114,10 @@ def test_prompts_that_share_no_token_pair_their_last_ones(clew: Run, tiny: str) 
     found = document(clew, *ASKED, "--patch-from", "zq", "-m", tiny)
     assert found["comparison"]["alignment"] == [None] * 12 + [0, 1]
     shown = " ".join(clew(*ASKED, "--patch-from", "zq", "-m", tiny).stdout.split())
-    assert "2 of 14 tokens have a counterpart; different: ␣drink₁₂ ↔ z₀, ␣to₁₃ ↔ q₁; only in the first: When₀" in shown
+    assert (
+        "2 of 14 tokens have a counterpart; different: ␣drink₁₂ ↔ z₀, ␣to₁₃ ↔ q₁; only in the first: When₀, ␣Mary₁"
+        in shown
+    )
 
 
 def test_sweep(clew: Run, tiny: str, model: Model) -> None:
@@ -125,6 +128,20 @@ def test_sweep(clew: Run, tiny: str, model: Model) -> None:
     rows = list(csv.DictReader(io.StringIO(table)))
     assert list(rows[0]) == [field.name for field in dataclasses.fields(SweepCell)]
     assert [row["place"] for row in rows] == [cell["place"] for cell in found["sweep"]]
+
+
+def test_a_sweep_of_the_edited_model(clew: Run, tiny: str, model: Model) -> None:
+    found = document(clew, *ASKED, "--ablate", "attn.1.2@13", "--patch-from", SECOND, "--sweep", "-m", tiny)
+    run, second = (model.debug(prompt, " Mary", " John") for prompt in (PROMPT, SECOND))
+    edited = run.ablate("attn.1.2@13")
+    assert found["sweep"] == plain(edited.sweep(second).to_dict())
+    assert found["comparison"] == plain(edited.compare().to_dict())
+
+
+def test_many_tokens_without_a_counterpart_are_counted(clew: Run, tiny: str) -> None:
+    shown = clew(*ASKED, "--patch-from", PROMPT + " went" * 20, "-m", tiny).stdout
+    assert "only in the second:" in shown
+    assert ", 4 more." in " ".join(shown.split())
 
 
 def test_verified_effects_under_edits(clew: Run, tiny: str, model: Model) -> None:

@@ -79,6 +79,16 @@ def test_verified_and_edited(clew: Run, tiny: str, model: Model) -> None:
     assert found["comparison"]["left_value"] != pytest.approx(run.value, abs=1e-4)
 
 
+def test_an_edited_trace_for_a_person(clew: Run, tiny: str) -> None:
+    given = ("neuron.2.7@13:gate", "--ablate", "attn.0.1@13", *ASKED, "-m", tiny, "--rows", "3")
+    shown = clew("trace", PROMPT, *given).stdout
+    assert "with zero:attn.0.1@13" in shown
+    assert ", difference " in shown
+    assert "est. difference" in shown
+    assert "Verified" not in shown
+    assert "Verified under the edits" in clew("trace", PROMPT, *given, "--verify", "3").stdout
+
+
 def test_under_a_patch(clew: Run, tiny: str, model: Model) -> None:
     second = PROMPT.replace("John gave", "Mary gave")
     given = ("attn.2.1@13<-3", "--patch", "resid.0@9", "--patch-from", second)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from ..debug import Run
     from ..debug.records import CandidateChange, Comparison, Direction, ModelInfo, NodeChange, NodeEffect, Token
 
+_LISTED = 16  # tokens named before the rest is counted
 # Terminal columns from which a table has room for more than its first and last columns.
-_ROOM_FOR_LEFT, _ROOM_FOR_TOKENS, _ROOM_FOR_ESTIMATES = 52, 78, 96
+_ROOM_FOR_LEFT, _ROOM_FOR_ESTIMATES, _ROOM_FOR_TOKENS = 52, 72, 92
 
 
 def show(
@@ -112,12 +113,10 @@ def _pairs(left: Sequence[Token], right: Sequence[Token], alignment: Sequence[in
     alone = [answer.placed(one) for one, pair in zip(left, alignment, strict=True) if pair is None]
     extra = [answer.placed(other) for other in right if other.position not in taken]
     parts = [f"{len(paired)} of {len(left)} tokens have a counterpart"]
-    if changed:
-        parts.append("different: " + ", ".join(changed))
-    if alone:
-        parts.append("only in the first: " + " ".join(alone))
-    if extra:
-        parts.append("only in the second: " + " ".join(extra))
+    for what, found in (("different", changed), ("only in the first", alone), ("only in the second", extra)):
+        if found:
+            more = f", {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+            parts.append(f"{what}: {', '.join(found[:_LISTED])}{more}")
     return Text("; ".join(parts) + ".")
 
 
@@ -157,7 +156,7 @@ def _changes(
     if width >= _ROOM_FOR_TOKENS:
         table.add_column("token", no_wrap=True, overflow="ellipsis", max_width=28)
     if width >= _ROOM_FOR_ESTIMATES:
-        table.add_column("estimated", justify="right", no_wrap=True)
+        table.add_column("est. difference", justify="right", no_wrap=True)
     if width >= _ROOM_FOR_LEFT:
         table.add_column(f"direct {names[0]}", justify="right", no_wrap=True)
     table.add_column("difference", justify="right", no_wrap=True)

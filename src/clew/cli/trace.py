@@ -132,7 +132,7 @@ def trace(
         print_json(document)
         return
     nodes = run.nodes(**filters) if measured is None else measured
-    _show(console(), subject.info(), run, nodes, comparison, rows, words(ctx))
+    _show(console(), subject.info(), run, nodes, measured is not None, comparison, rows, words(ctx))
 
 
 def _check(question: Question) -> None:
@@ -146,6 +146,7 @@ def _show(
     info: ModelInfo,
     run: Run,
     nodes: Sequence[NodeEffect],
+    measured: bool,
     comparison: Comparison | None,
     rows: int,
     typed: Sequence[str],
@@ -164,9 +165,12 @@ def _show(
         console.print(sides.change_line("S", comparison))
         console.print()
         sides.show_changes(console, comparison.nodes, tokens, tokens, ("before", "after"), rows)
-    console.print()
-    answer.show_nodes(console, nodes, tokens, rows)
-    answer.show_agreement(console, run)
+    if comparison is None or measured:
+        console.print()
+        if comparison is not None:
+            console.print("Verified under the edits", style="bold")
+        answer.show_nodes(console, nodes, tokens, rows)
+        answer.show_agreement(console, run)
     further = _further(nodes)
     if further is not None:
         console.print()
