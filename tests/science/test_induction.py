@@ -7,6 +7,7 @@ functions alone, as a user would: what makes the prediction, what it looks at, w
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import random
@@ -16,13 +17,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaForCausalLM
 
 import clew
 from clew.debug import Model, Run
 from clew.nodes import Node, parse
 
 FOLDER = Path(__file__).parent / "induction"
-TRAINED = sorted(folder.name for folder in FOLDER.iterdir())
+SCRIPT = Path(__file__).parents[2] / "scripts" / "train_induction.py"
+TRAINED = sorted(folder.name for folder in FOLDER.glob("seed*"))
 DRAWS = range(5)
 WORDS = 64
 LAYERS, HEADS = 2, 4
@@ -108,6 +111,26 @@ def test_the_models_learnt_to_copy_and_did_so_at_once() -> None:
         ignorant = max(step for step, loss in curve.items() if loss > 0.9 * uniform)
         skilled = min(step for step, loss in curve.items() if loss < 0.1 * uniform)
         assert 0 < skilled - ignorant <= report["steps"] / 5
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_report_and_the_files_are_what_the_script_makes(name: str) -> None:
+    spec = importlib.util.spec_from_file_location("train_induction", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+
+    trained = LlamaForCausalLM.from_pretrained(FOLDER / name)
+    fresh = script.untrained()
+    assert {n: p.shape for n, p in trained.named_parameters()} == {n: p.shape for n, p in fresh.named_parameters()}
+    assert clew.load(str(FOLDER / name)).tokenizer.get_vocab() == script.tokenizer().get_vocab()
+
+    draw = torch.Generator().manual_seed(10_000)  # other sequences than any seed of the training drew
+    first, second = script.losses(trained, [script.sequence(draw) for _ in range(200)])
+    report = json.loads((FOLDER / name / "training.json").read_text(encoding="utf-8"))
+    assert report["seed"] == int(name.removeprefix("seed"))
+    assert first == pytest.approx(report["held_out"]["first_half"], abs=0.05)
+    assert second == pytest.approx(report["held_out"]["second_half"], abs=0.02)
 
 
 def test_the_models_copy(found: list[tuple[Repeated, Circuit]]) -> None:
