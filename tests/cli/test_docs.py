@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from typer.main import get_command
 from clew import errors, settings
 from clew.cli import app
 from clew.debug.run import Run
-from clew.edits import OPS, VALUED, parse_edit
+from clew.edits import OPS, VALUED, parse_edit, parse_place
 from clew.errors import ClewError
 from clew.server import errors as http_errors
 
@@ -94,6 +95,24 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
         headings = re.findall(r"^#+ (.+)$", other.read_text(encoding="utf-8"), re.MULTILINE)
         slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
         assert not anchor or anchor in slugs, f"{target}#{anchor}"
+
+
+def _lines() -> list[str]:
+    """The command lines on all pages that are whole: without an ellipsis, comments dropped."""
+    pages = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    found = re.findall(r"^(?: {4})?(?:\.venv/bin/)?(clew [a-z]+ .+)$", text, re.MULTILINE)
+    return [line for line in dict.fromkeys(found) if "…" not in line and "PROMPT" not in line]
+
+
+@pytest.mark.parametrize("line", _lines(), ids=lambda line: line[:80])
+def test_every_command_line_can_be_given(line: str) -> None:
+    _, name, *arguments = shlex.split(line, comments=True)
+    given = COMMANDS[name].make_context(name, arguments).params
+    for edit in given.get("edit") or ():
+        assert str(parse_edit(edit)) == edit
+    for place in given.get("patch") or ():
+        assert str(parse_place(place)) == place
 
 
 def _sources() -> list[str]:
