@@ -65,12 +65,15 @@ def test_ablating_costs_what_verifying_says(run: Run) -> None:
         assert run.value - run.cut(pair, renormalise).value == pytest.approx(row.verified_effect, abs=1e-4)
 
 
-def test_the_most_promising_nodes_are_those_that_can_be_ablated_so(run: Run, second: Run) -> None:
-    assert any(row.source is not None for row in run.verify(top=40))
-    # A pair has no mean and is not resampled: the rest is measured all the same.
-    for rows in (run.verify(top=40, ablation="mean"), run.verify(top=40, ablation="resample", other=second)):
-        assert rows
-        assert all(row.source is None for row in rows)
+def test_the_most_promising_nodes_are_whole_and_have_what_is_put_in_place(run: Run, model: Model) -> None:
+    shorter = model.debug("and John gave a drink to", " Mary", " John")
+    paired = run.alignment(shorter)
+    assert None in paired
+    for how in ({}, {"ablation": "mean"}, {"ablation": "resample", "other": shorter}):
+        rows = run.verify(top=40, **how)  # pyright: ignore[reportArgumentType]
+        assert len(rows) == 40
+        assert all(row.source is None and row.kind != "bias" for row in rows)
+    assert all(row.position is not None and paired[row.position] is not None for row in rows)
 
 
 def test_patching_the_whole_last_stream_is_the_other_prompt(run: Run, second: Run) -> None:

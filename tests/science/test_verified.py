@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from clew.debug import Model, Run
+from clew.debug.estimators import refined
 from clew.errors import BadNode, UsageError
 from clew.nodes import Node, parse
 from clew.settings import EXAMPLE_DISTRACTOR, EXAMPLE_PROMPT, EXAMPLE_TARGET
@@ -88,9 +89,12 @@ def test_the_same_prompt_resampled_changes_nothing(run: Run) -> None:
 
 
 def test_batches_arrive_most_promising_first(run: Run) -> None:
-    sizes = [max(abs(r.direct_effect), abs(r.estimated_effect)) for batch in run.verifying(300) for r in batch]
+    estimates = refined(run._case, run._scalar())
+    rows = [row for batch in run.verifying(300) for row in batch]
+    sizes = [abs(estimates.of(parse(row.id))) for row in rows]
     assert len(sizes) == 300
     assert sizes == sorted(sizes, reverse=True)
+    assert all(row.source is None for row in rows)
 
 
 def test_what_cannot_be_asked_is_refused(run: Run) -> None:

@@ -21,6 +21,7 @@ from .case import Case, Second, check_edits
 from .compare import compare
 from .detail import detail
 from .direction import Reading
+from .estimators import refined
 from .generate import generate
 from .lens import lens
 from .ranking import Selection
@@ -50,7 +51,7 @@ from .scalar import Final, Scalar
 from .sweep import SWEPT, places, sweep
 from .trace import Step, parse_step, step_of, traced
 from .upstream import checked_node
-from .verify import KINDS, Ablation, measure
+from .verify import Ablation, measure
 
 
 class Run:
@@ -278,7 +279,8 @@ class Run:
     ) -> Records[NodeEffect]:
         """Verified effects, D(as is) − D(node ablated), of `nodes` or of the `top` most promising ones (default 100).
 
-        Most promising are the nodes with the largest direct or estimated effect of either sign. `ablation` sets what a
+        Most promising are the heads, neurons and embeddings with the largest effect by the best estimate there is
+        (debug/estimators.py: `refined`); a pair is part of its head, and verified when named. `ablation` sets what a
         node holds to `zero`, to its `mean` over the prompt's other positions, or to what it is at the aligned position
         of the prompt of `other` (`resample`). A pair's attention weight is zeroed, with `renormalise` so that the rest
         of its row sums to 1 again. Largest |verified effect| first. Zero ablations are remembered: `nodes` and
@@ -311,7 +313,7 @@ class Run:
         second = None if other is None else self._second(other, alignment)
         paired = second if ablation == "resample" else None
         if nodes is None:
-            rows = self._promising(VERIFIED if top is None else top, ablation, paired, stop)
+            rows = self._promising(VERIFIED if top is None else top, paired, stop)
         else:
             rows = self._rows(nodes, stop)
         remembered = ablation == "zero" and not renormalise
@@ -477,22 +479,19 @@ class Run:
         """The rows, with the verified effects measured so far."""
         return Records(self._verified.get(row.id, row) for row in rows)
 
-    def _promising(self, top: int, ablation: Ablation, paired: Second | None, stop: Stop | None) -> list[NodeEffect]:
-        """The `top` nodes that can be ablated so and have the largest direct or estimated effect.
+    def _promising(self, top: int, paired: Second | None, stop: Stop | None) -> list[NodeEffect]:
+        """The `top` heads, neurons and embeddings with the largest effect by the best estimate there is.
 
-        A pair can be zeroed only, and to be resampled a node needs a counterpart.
+        To be resampled a node needs a counterpart.
         """
         if not 1 <= top <= MAX_NODES:
             raise UsageError(f"{top:,} is not a number of nodes to verify.", f"Take 1 to {MAX_NODES:,}.")
-        table = self._pass(Selection.of(top, None, KINDS, None, None, None), stop).nodes
 
-        def fits(row: NodeEffect) -> bool:
-            if row.source is not None and (ablation != "zero" or self._case.replaces(_place(row))):
-                return False
-            return paired is None or (row.position is not None and paired.alignment[row.position] is not None)
+        def fits(node: Node) -> bool:
+            return paired is None or (node.position is not None and paired.alignment[node.position] is not None)
 
-        rows = [row for row in table if fits(row)]
-        return sorted(rows, key=lambda row: -max(abs(row.direct_effect), abs(row.estimated_effect)))[:top]
+        ranked = refined(self._case, self._scalar(stop), stop).largest(top if paired is None else MAX_NODES)
+        return self._rows([node for node in ranked if fits(node)][:top], stop)
 
     def _rows(self, nodes: Sequence[str | Node], stop: Stop | None) -> list[NodeEffect]:
         """The rows of these nodes, duplicates dropped. Raises BadNode for what this model or prompt does not have."""

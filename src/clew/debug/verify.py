@@ -19,7 +19,6 @@ from .scalar import Scalar
 
 Ablation = Literal["zero", "mean", "resample"]
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
-KINDS = ("embed", "attn", "neuron")
 
 
 def measure(
