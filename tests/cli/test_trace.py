@@ -153,7 +153,7 @@ def test_what_s_is_in_words(clew: Run, tiny: str, node: str, says: str) -> None:
         (("neuron.1.2@3:up", "--through", "up"), "Leave out --through"),
         (("embed@3",), "nothing upstream"),
         (("bias.mlp.1",), "nothing upstream"),
-        (("attn.1.2",), "nothing upstream"),
+        (("attn.1.2",), "is a component"),
         (("nonsense",), "nonsense"),
         (("attn.1.2@14",), "there are 14 tokens"),
         (("attn.7.2@3",), "there are 3 layers"),

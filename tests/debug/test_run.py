@@ -48,8 +48,7 @@ def test_every_verb_is_an_edit(run: Run, second: Run) -> None:
     assert run.ablate(["embed@2", "attn.0.*"], to="mean").edits == ["mean:embed@2", "mean:attn.0.*"]
     assert run.ablate("neuron.1.3@4", to=2.5).edits == ["set:neuron.1.3@4=2.5"]
     assert run.steer("attn.1.1@3", 4).edits == ["steer:attn.1.1@3=4"]
-    assert run.cut("attn.1.1@3<-2").edits == ["zero:attn.1.1@3<-2"]
-    assert run.cut("attn.1.1@3<-2", renormalise=True).edits == ["cut:attn.1.1@3<-2"]
+    assert run.cut("attn.1.1@3<-2").edits == ["cut:attn.1.1@3<-2"]
     assert run.patch("resid.1@9", second).edits == ["patch:resid.1@9"]
     with pytest.raises(UsageError, match="not what a place can be set to"):
         run.ablate("embed@2", to="median")
@@ -60,9 +59,9 @@ def test_ablating_costs_what_verifying_says(run: Run) -> None:
     for row in rows:
         assert run.value - run.ablate(row.id).value == pytest.approx(row.verified_effect, abs=1e-4)
     pair = "attn.1.2@5<-3"
-    for renormalise in (False, True):
+    for renormalise, edited in ((False, run.ablate(pair)), (True, run.cut(pair))):
         (row,) = run.verify(nodes=[pair], renormalise=renormalise)
-        assert run.value - run.cut(pair, renormalise).value == pytest.approx(row.verified_effect, abs=1e-4)
+        assert run.value - edited.value == pytest.approx(row.verified_effect, abs=1e-4)
 
 
 def test_the_most_promising_nodes_are_whole_and_have_what_is_put_in_place(run: Run, model: Model) -> None:

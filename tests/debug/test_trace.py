@@ -310,7 +310,7 @@ def test_v_is_taken_of_what_was_explained_before() -> None:
     ("step", "says"),
     [
         ("embed@3", "nothing upstream"),
-        ("attn.1.0:q", "nothing upstream"),
+        ("attn.1.0:q", "is a component"),
         ("attn.1.0@5:q", "cannot be traced through 'q'"),
         ("attn.1.0@5<-3:gate", "cannot be traced through 'gate'"),
         ("neuron.1.0@5:in", "cannot be traced through 'in'"),

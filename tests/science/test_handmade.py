@@ -447,7 +447,7 @@ def test_edits(run: Run) -> None:
     assert run.ablate("neuron.0.0@1").value == near(Worked(fired=0).d)
     assert run.scale("neuron.0.0@1", 2).value == near(Worked(fired=2).d)
     assert run.ablate(["neuron.0.0@1", "attn.0.0@1<-0"]).value == near(Worked(fired=0, there=0).d)
-    assert run.cut("attn.0.0@1<-0", renormalise=True).value == near(Worked(there=0, here=4).d)
+    assert run.cut("attn.0.0@1<-0").value == near(Worked(there=0, here=4).d)
 
 
 # The counter, " a b" again, D = logit(" yes") − logit(" no"):

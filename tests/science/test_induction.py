@@ -178,7 +178,7 @@ def test_the_answer_is_the_readers_doing(found: list[tuple[Repeated, Circuit]]) 
         assert rows.pop(str(circuit.reader)) > 0.5 * value
         assert rows.pop(whole) > 0.5 * value
         assert max(map(abs, rows.values())) < 0.1 * value
-        assert circuit.run.cut(str(circuit.reader)).candidates(1)[0].text != words.answer
+        assert circuit.run.ablate(str(circuit.reader)).candidates(1)[0].text != words.answer
         for head in rows:
             assert circuit.run.ablate(head).candidates(1)[0].text == words.answer
 

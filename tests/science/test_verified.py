@@ -90,11 +90,17 @@ def test_the_same_prompt_resampled_changes_nothing(run: Run) -> None:
 
 def test_batches_arrive_most_promising_first(run: Run) -> None:
     estimates = refined(run._case, run._scalar())
-    rows = [row for batch in run.verifying(300) for row in batch]
-    sizes = [abs(estimates.of(parse(row.id))) for row in rows]
-    assert len(sizes) == 300
-    assert sizes == sorted(sizes, reverse=True)
-    assert all(row.source is None for row in rows)
+    known, *batches = list(run.verifying(300))
+    assert {parse(row.id) for row in known} <= set(estimates.measured)
+    for rows in (known, [row for batch in batches for row in batch]):
+        sizes = [abs(estimates.of(parse(row.id))) for row in rows]
+        assert sizes == sorted(sizes, reverse=True)
+    whole = [row for batch in (known, *batches) for row in batch]
+    assert len(whole) == 300
+    assert all(row.source is None for row in whole)
+    (again,) = run.verifying(300)
+    assert [row.id for row in again] == [row.id for row in run.verifying(300).__next__()]
+    assert len(again) == 300
 
 
 def test_what_cannot_be_asked_is_refused(run: Run) -> None:

@@ -197,8 +197,8 @@ def test_cutting_the_edge(run: Run) -> None:
         assert (run if edit == "none" else run.edit(edit)).value == near(value), edit
     zeroed, cut = said(r"still wins with a probability of (\S+) \((\S+) under `cut`\)")
     pair = f"attn.23.3@{LAST}<-9"
-    assert probability(run.cut(pair), " Mary") == pytest.approx(number(zeroed), abs=0.001)
-    assert probability(run.cut(pair, renormalise=True), " Mary") == pytest.approx(number(cut), abs=0.001)
+    assert probability(run.ablate(pair), " Mary") == pytest.approx(number(zeroed), abs=0.001)
+    assert probability(run.cut(pair), " Mary") == pytest.approx(number(cut), abs=0.001)
 
 
 def test_patching_the_stream(run: Run, second: Run) -> None:

@@ -217,9 +217,12 @@ class Run:
         """With `strength` times the unit direction of each place's write added to it."""
         return self._each("steer", places, strength)
 
-    def cut(self, pairs: str | Sequence[str], renormalise: bool = False) -> Run:
-        """With attention weights set to zero; `renormalise` scales the rest of each row to sum to 1 again."""
-        return self._each("cut" if renormalise else "zero", pairs)
+    def cut(self, pairs: str | Sequence[str]) -> Run:
+        """With attention weights set to zero and the rest of each row scaled to sum to 1 again.
+
+        `ablate` leaves the rest as it is.
+        """
+        return self._each("cut", pairs)
 
     def patch(self, places: str | Sequence[str], second: Run, alignment: Sequence[int | None] | None = None) -> Run:
         """With places set to what they hold on another prompt, at the aligned position."""
@@ -307,9 +310,13 @@ class Run:
         alignment: Sequence[int | None] | None = None,
         stop: Stop | None = None,
     ) -> Iterator[Batch[NodeEffect]]:
-        """`verify`, batch by batch as they are measured: most promising first, or in the order of `nodes`."""
+        """`verify`, batch by batch: what was measured before, then the rest as it is measured.
+
+        Both most promising first, or in the order of `nodes`.
+        """
         if top is not None and nodes is not None:
             raise UsageError("Both `top` and `nodes` say what to verify.", "Give one of them.")
+        start = time.perf_counter()
         second = None if other is None else self._second(other, alignment)
         paired = second if ablation == "resample" else None
         if nodes is None:
@@ -317,10 +324,13 @@ class Run:
         else:
             rows = self._rows(nodes, stop)
         remembered = ablation == "zero" and not renormalise
-        start, done = time.perf_counter(), 0
-        wanted = [_place(row) for row in rows]
+        if remembered and (known := [self._verified[row.id] for row in rows if row.id in self._verified]):
+            yield Batch(known, len(rows))
+        left = [row for row in rows if not (remembered and row.id in self._verified)]
+        self._verify_s, done = time.perf_counter() - start, 0
+        wanted = [_place(row) for row in left]
         for effects in measure(self._case, self._scalar(), wanted, ablation, renormalise, second, stop):
-            found = zip(rows[done:], effects, strict=False)
+            found = zip(left[done:], effects, strict=False)
             batch = Batch((replace(row, verified_effect=effect) for row, effect in found), len(rows))
             done += len(batch)
             if remembered:
@@ -490,8 +500,15 @@ class Run:
         def fits(node: Node) -> bool:
             return paired is None or (node.position is not None and paired.alignment[node.position] is not None)
 
-        ranked = refined(self._case, self._scalar(stop), stop).largest(top if paired is None else MAX_NODES)
-        return self._rows([node for node in ranked if fits(node)][:top], stop)
+        guess = refined(self._case, self._scalar(stop), stop)
+        ranked = guess.largest(top if paired is None else MAX_NODES)
+        rows = self._rows([node for node in ranked if fits(node)][:top], stop)
+        # What the estimate had to measure is measured.
+        truths = {str(node): effect for node, effect in guess.measured.items()}
+        self._verified.update(
+            (row.id, replace(row, verified_effect=truths[row.id])) for row in rows if row.id in truths
+        )
+        return rows
 
     def _rows(self, nodes: Sequence[str | Node], stop: Stop | None) -> list[NodeEffect]:
         """The rows of these nodes, duplicates dropped. Raises BadNode for what this model or prompt does not have."""

@@ -44,7 +44,9 @@ class Step:
 
 def step_of(anatomy: Anatomy, node: Node, through: str | None = None) -> Step:
     """A checked step; without `through`, the node's whole pre-activation. Raises BadNode."""
-    if node.kind not in ("attn", "neuron") or node.position is None:
+    if node.kind in ("attn", "neuron") and node.position is None:
+        raise BadNode(f"{node} is a component; a node runs at a position.", f"Write {node}@P, P counted from 0.")
+    if node.kind not in ("attn", "neuron"):
         raise BadNode(f"{node} has nothing upstream that it reads.", "Trace a head, pair or neuron at a position.")
     assert node.layer is not None
     if node.kind == "neuron":
