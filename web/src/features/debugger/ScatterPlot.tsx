@@ -78,7 +78,7 @@ export function ScatterPlot({
         tabIndex={0}
         onKeyDown={press}
         onBlur={() => setHover(null)}
-        className={hover ? "cursor-pointer" : ""}
+        className={`outline-none focus-visible:outline-2 focus-visible:outline-focus ${hover ? "cursor-pointer" : ""}`}
         onPointerMove={(event) => setHover(nearest(event))}
         onPointerLeave={() => setHover(null)}
         onClick={(event) => {
