@@ -86,7 +86,7 @@ def bare(subject: SubjectModel, ids: Int[Tensor, " t"], look: Reading) -> None:
 
 
 def _turn(floor: Callable[[], None], table: Callable[[], None], subject: SubjectModel) -> tuple[float, float]:
-    with _own_attention(subject):
+    with own_attention(subject):
         start = time.perf_counter()
         floor()
         middle = time.perf_counter()
@@ -96,7 +96,8 @@ def _turn(floor: Callable[[], None], table: Callable[[], None], subject: Subject
 
 
 @contextmanager
-def _own_attention(subject: SubjectModel) -> Iterator[None]:
+def own_attention(subject: SubjectModel) -> Iterator[None]:
+    """The model under transformers' own fastest attention."""
     subject.hf.set_attn_implementation(FLOOR_ATTENTION)
     try:
         yield
