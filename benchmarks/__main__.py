@@ -78,7 +78,7 @@ def main() -> None:
         "## Verified effects against running the prompt again",
         "",
         "The default model, the example of 14 tokens, 100 heads ablated to zero. Naive: transformers with its own",
-        "fastest attention, a plain hook, batched as well as it goes. Both give the same numbers. Medians of seven turns.",
+        "fastest attention, a plain hook, batched as well as it goes. Medians of seven turns.",
         "",
         "| 100 heads | naive (s) | Clew (s) | ratio | bound | largest difference |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
