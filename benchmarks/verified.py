@@ -1,4 +1,4 @@
-"""Verified effects against running the whole prompt again for each node, batched as well as it goes.
+"""Verified effects against running the whole prompt again for each node, one by one and batched as well as it goes.
 
 Both give the same numbers; the largest difference is in the table. The floor is transformers with its own fastest
 attention, logits at one position, and a plain hook that zeroes one head at one position in each row of the batch.
@@ -30,12 +30,18 @@ BATCHES = (10, 25, 50, 100)
 
 @dataclass(frozen=True)
 class Cost:
-    """Medians over the turns, in seconds; `ratio` is the median of the turns' ratios, `off` the largest difference."""
+    """Medians over the turns, in seconds; `ratio` is the median of the turns' ratios, `off` the largest difference.
+
+    `single_s` is a run for each node by itself, from a tenth of them; `least` the share of a whole run's rows × layers
+    that lie in the nodes' cones, so that 1 / `least` is the ratio that arithmetic alone allows.
+    """
 
     what: str
+    single_s: float
     naive_s: float
     clew_s: float
     ratio: float
+    least: float
     off: float
     bound: float
 
@@ -76,6 +82,11 @@ def _cost(model: Model, run: Run, what: str, places: Sequence[Place], bound: flo
     case, scalar = run._case, run._scalar()
     assert isinstance(scalar, Final)
     size = min(BATCHES, key=lambda size: _timed(lambda: _naive(model, case.ids, scalar, places, size))[0])
+    few = places[: len(places) // 10]
+    single_s = 10 * _timed(lambda: _naive(model, case.ids, scalar, few, 1))[0]
+    layers, t = scalar.depth.layer, len(case.ids)
+    cone = sum((t - place.position) * (layers - 1 - (place.layer or 0)) for place in places)
+    least = cone / (len(places) * layers * t)
     turns, off = [], 0.0
     for _ in range(TURNS):
         naive_s, naive = _timed(lambda: _naive(model, case.ids, scalar, places, size))
@@ -83,7 +94,7 @@ def _cost(model: Model, run: Run, what: str, places: Sequence[Place], bound: flo
         off = max(off, *(abs(a - b) for a, b in zip(naive, ours, strict=True)))
         turns.append((naive_s, clew_s))
     naive_s, clew_s = (statistics.median(turn[i] for turn in turns) for i in (0, 1))
-    return Cost(what, naive_s, clew_s, statistics.median(a / b for a, b in turns), off, bound)
+    return Cost(what, single_s, naive_s, clew_s, statistics.median(a / b for a, b in turns), least, off, bound)
 
 
 def _naive(model: Model, ids: Tensor, scalar: Final, places: Sequence[Place], size: int) -> list[float]:

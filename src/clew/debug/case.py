@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -12,11 +12,14 @@ from torch import Tensor
 
 from ..edits import Edit, Place
 from ..errors import BadEdit, UsageError
-from ..models.clean import clean_run
+from ..models.clean import Clean, clean_run
 from ..models.interventions import Interventions, Source, interventions
 from ..models.subject import SubjectModel
+from ..models.tape import Stop
 from ..settings import MAX_EDITS
 from .align import Alignment
+
+KEPT_BYTES = 2**25  # of a prompt's clean run
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Case:
     position: int
     edits: tuple[Edit, ...] = ()
     second: Second | None = None
+    _kept: list[Clean] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @cached_property
     def interventions(self) -> Interventions | None:
@@ -71,6 +75,23 @@ class Case:
             )
             with torch.no_grad():
                 return interventions(anatomy, len(self.ids), self.edits, source)
+
+    def clean(self, places: Sequence[Place], stop: Stop | None = None) -> Clean:
+        """The clean run under the edits, for these places. The caller holds the subject's lock. Raises Cancelled.
+
+        That of a short prompt is kept whole, so that verifying one more node costs its cone alone.
+        """
+        if self._kept and self._kept[0].holds(places):
+            return self._kept[0]
+        anatomy = self.subject.anatomy
+        layers, heads, length = len(anatomy.layers), anatomy.n_heads, len(self.ids)
+        # Stream, both blocks, z, keys and values of every layer are at most six vectors a token.
+        numbers = layers * length * (6 * anatomy.d_model + anatomy.n_neurons + heads * length)
+        if 4 * numbers > KEPT_BYTES:
+            return clean_run(anatomy, self.ids, places, self.interventions, stop)
+        everything = [Place(kind, layer) for kind in ("attn", "neuron") for layer in range(layers)]
+        self._kept[:] = [clean_run(anatomy, self.ids, everything, self.interventions, stop)]
+        return self._kept[0]
 
     def replaces(self, place: Place) -> bool:
         """Whether an edit changes what a pair's head holds at its position: the pair is then no part of it."""

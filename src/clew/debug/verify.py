@@ -41,7 +41,7 @@ def measure(
     anatomy, subject = case.subject.anatomy, case.subject
     edits = case.interventions
     with subject.lock, torch.no_grad():
-        clean = clean_run(anatomy, case.ids, places, edits, stop)
+        clean = case.clean(places, stop)
         other = None
         if ablation == "resample" and second is not None:
             other = clean_run(anatomy, second.ids, places, stop=stop)
@@ -144,7 +144,7 @@ class _Deltas:
 
     def _pair(self, place: Place) -> Float[Tensor, " dh"]:
         assert place.layer is not None and place.index is not None and place.sources is not None
-        whole, weight, value = self._held(place), self._clean.weights[place], self._clean.value[place.layer]
+        whole, weight, value = self._held(place), self._clean.weight(place), self._clean.value[place.layer]
         group = place.index // (self._anatomy.layers[place.layer].n_heads // len(value))
         share = weight * value[group, place.sources[0]]
         if not self._renormalise:

@@ -6,7 +6,6 @@ clean run is the edited one.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -31,13 +30,13 @@ class Clean:
 
     `resid[l]` is the stream before layer l, `resid[n_layers]` that before the final norm; `attn_out` and `mlp_out` are
     what a layer's blocks give before any post-norm; `kwargs` is what the model calls a layer's attention with.
-    `held` is what a component holds at every position, [t, w]: a head's mixed values z, a neuron's activation, all of
-    them for a layer's `*`. `weights` are attention weights of pairs, [].
+    `mixed`, `act` and `pattern` are z, activations and attention weights of the layers that were wanted.
     """
 
     ids: Int[Tensor, " t"]
-    held: dict[Place, Float[Tensor, "t w"]] = field(default_factory=dict)
-    weights: dict[Place, Float[Tensor, ""]] = field(default_factory=dict)
+    mixed: dict[int, Float[Tensor, "t z"]] = field(default_factory=dict)
+    act: dict[int, Float[Tensor, "t n"]] = field(default_factory=dict)
+    pattern: dict[int, Float[Tensor, "h t t"]] = field(default_factory=dict)
     resid: list[Float[Tensor, "t d"]] = field(default_factory=list)
     attn_out: list[Float[Tensor, "t d"]] = field(default_factory=list)
     mlp_out: list[Float[Tensor, "t d"]] = field(default_factory=list)
@@ -51,15 +50,27 @@ class Clean:
         return None if mask is None else mask[0, 0]
 
     def of(self, place: Place) -> Float[Tensor, "t w"]:
-        """What the component of a place holds at every position."""
-        match place.kind:
-            case "embed":
-                return self.resid[0]
-            case "resid":
-                assert place.layer is not None
-                return self.resid[place.layer + 1]
-            case _:
-                return self.held[Place(place.kind, place.layer, place.index)]
+        """What the component of a place holds at every position; its layer must have been wanted."""
+        if place.kind == "embed":
+            return self.resid[0]
+        assert place.layer is not None
+        if place.kind == "resid":
+            return self.resid[place.layer + 1]
+        whole = (self.act if place.kind == "neuron" else self.mixed)[place.layer]
+        if place.index is None:
+            return whole
+        width = 1 if place.kind == "neuron" else whole.shape[1] // len(self.pattern[place.layer])
+        return whole[:, place.index * width : (place.index + 1) * width]
+
+    def weight(self, place: Place) -> Float[Tensor, ""]:
+        """The attention weight of a pair."""
+        assert place.layer is not None and place.index is not None and place.sources is not None
+        return self.pattern[place.layer][place.index, place.position, place.sources[0]]
+
+    def holds(self, places: Iterable[Place]) -> bool:
+        """Whether it was run for these places."""
+        kept = {"attn": self.mixed, "neuron": self.act}
+        return all(place.layer in kept[place.kind] for place in places if place.kind in kept)
 
     def stream(self, anatomy: Anatomy, depth: Depth) -> Float[Tensor, "t d"]:
         """The stream at a depth."""
@@ -78,7 +89,7 @@ def clean_run(
     edits: Interventions | None = None,
     stop: Stop | None = None,
 ) -> Clean:
-    """Run the model once and keep what `Clean` holds, with what the components of `places` hold. Raises Cancelled."""
+    """Run the model once and keep what `Clean` holds, for the layers of `places`. Raises Cancelled."""
     recorder = _Recorder(anatomy, Clean(ids), places, stop)
     with torch.no_grad(), ExitStack() as stack:
         if edits is not None:
@@ -94,13 +105,7 @@ class _Recorder:
         self.clean = clean
         self._anatomy = anatomy
         self._stop = stop
-        self._wanted: dict[tuple[str, int], set[int | None]] = defaultdict(set)
-        self._pairs: dict[int, list[Place]] = defaultdict(list)
-        for place in places:
-            if place.kind in ("attn", "neuron") and place.layer is not None:
-                self._wanted[place.kind, place.layer].add(place.index)
-                if place.sources is not None:
-                    self._pairs[place.layer].append(place)
+        self._wanted = {(place.kind, place.layer) for place in places}
 
     @contextmanager
     def hooks(self) -> Iterator[None]:
@@ -116,8 +121,12 @@ class _Recorder:
             for layer in self._anatomy.layers:
                 before(layer.block, self._enter)
                 before(layer.attn, self._call, kwargs=True)
-                before(layer.attn_out_module, self._holding("attn", layer.index, layer.n_heads))
-                before(layer.mlp_out_module, self._holding("neuron", layer.index, layer.n_neurons))
+                for kind, module, kept in (
+                    ("attn", layer.attn_out_module, clean.mixed),
+                    ("neuron", layer.mlp_out_module, clean.act),
+                ):
+                    if (kind, layer.index) in self._wanted:
+                        before(module, _keeping(kept, layer.index))
                 after(layer.attn_out_module, clean.attn_out)
                 after(layer.mlp_out_module, clean.mlp_out)
             yield
@@ -128,9 +137,8 @@ class _Recorder:
         """AttentionWatcher."""
         self.clean.key.append(key[0])
         self.clean.value.append(value[0])
-        for place in self._pairs[layer]:
-            assert place.sources is not None
-            self.clean.weights[place] = pattern[0, place.index, place.position, place.sources[0]]
+        if ("attn", layer) in self._wanted:
+            self.clean.pattern[layer] = pattern[0]
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if self._stop is not None and self._stop():
@@ -140,16 +148,9 @@ class _Recorder:
     def _call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.clean.kwargs.append({name: value for name, value in kwargs.items() if name != "hidden_states"})
 
-    def _holding(self, kind: Any, layer: int, n: int) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-            for index in self._wanted[kind, layer]:
-                whole = args[0][0]
-                width = whole.shape[1] // n
-                # A copy, so that the rest of the layer's activations can go.
-                part = whole if index is None else whole[:, index * width : (index + 1) * width].clone()
-                self.clean.held[Place(kind, layer, index)] = part
 
-        return hook
+def _keeping(kept: dict[int, Tensor], layer: int) -> Callable[..., None]:
+    return lambda module, args: kept.__setitem__(layer, args[0][0])
 
 
 def others_mean(held: Float[Tensor, "t w"]) -> Float[Tensor, "t w"]:

@@ -100,7 +100,7 @@ class _Replay:
         for index in batch:
             self._joining[changes[index].part, changes[index].layer].append(index)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def run(self) -> Float[Tensor, "n k d"]:
         depth, positions = self._cone.depth, self._cone.positions
         with ExitStack() as stack:
