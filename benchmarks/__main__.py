@@ -78,13 +78,13 @@ def main() -> None:
         "## Verified effects against running the prompt again",
         "",
         "The default model, the example of 14 tokens, 100 heads ablated to zero, the clean run at hand. The floor is",
-        "transformers with its own fastest attention, logits at one position and a plain hook: one run a node, and batched",
-        "as well as it goes. Medians of seven turns. *Arithmetic* is what the ratio would be if only multiplications",
-        "counted: a whole run's rows × layers over those in the nodes' causal cones. Where a bound lies above it, no",
-        "exact method that works row by row can meet it.",
+        "transformers with its own fastest attention, logits at one position and a plain hook: one run a node, and",
+        "batched as well as it goes. Medians of seven turns. *Arithmetic* is what the ratio would be if only",
+        "multiplications counted: a whole run's rows × layers over those in the nodes' causal cones. Where a bound",
+        "lies above it, no exact method that works row by row can meet it.",
         "",
-        "| 100 heads | one by one (s) | batched (s) | Clew (s) | ratio to batched | bound | arithmetic | ratio to one by one "
-        "| largest difference |",
+        "| 100 heads | one by one (s) | batched (s) | Clew (s) | ratio to batched | bound | arithmetic "
+        "| ratio to one by one | largest difference |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for cost in costs(model):
