@@ -90,12 +90,13 @@ class Effects:
             estimated = share * pattern * (grad @ shared.transpose(1, 2))
             direct = share[:, at] * direct
             by_head, direct_by_head = (mixed * grad).sum(-1), torch.einsum("hkd,khd->hk", mixed[:, at], pulled)
+            # What edits put in place is read from nowhere, and counted where it is written.
+            self._token_to += (by_head - estimated.sum(2)).sum(0)
+            self._direct_map[record.layer, at] += (direct_by_head - direct.sum(2)).sum(0)
 
         self._token_from += by_head.sum(0)
-        # What edits put in place is read from nowhere, and counted where it is written.
-        self._token_to += estimated.sum((0, 1)) + (by_head - estimated.sum(2)).sum(0)
+        self._token_to += estimated.sum((0, 1))
         self._direct_map[record.layer, :reach] += direct.sum((0, 1))
-        self._direct_map[record.layer, at] += (direct_by_head - direct.sum(2)).sum(0)
         self._estimated_map[record.layer, :reach] += by_head.sum(0)
         self._layer_direct["attn"][record.layer] = direct_by_head.sum()
         self._layer_estimated["attn"][record.layer] = by_head.sum()
