@@ -131,6 +131,22 @@ def estimated_effects(
     )
 
 
+def without(anatomy: Anatomy, t: int, node: Node) -> Dials:
+    """Dials that switch one node of a prompt of t tokens off."""
+    if node.kind == "embed":
+        dial = torch.ones(t)
+        dial[node.position] = 0
+        return Dials(embed=dial)
+    assert node.layer is not None
+    if node.kind == "neuron":
+        dial = torch.ones(t, anatomy.n_neurons)
+        dial[node.position, node.index] = 0
+        return Dials(neuron={node.layer: dial})
+    dial = torch.ones(anatomy.n_heads, t, t)
+    dial[node.index, node.position, slice(None) if node.source is None else node.source] = 0
+    return Dials(pattern={node.layer: dial})
+
+
 @torch.no_grad()
 def write(model: PreTrainedModel, anatomy: Anatomy, ids: Tensor, node: Node) -> Tensor:
     """The node's write: what its block adds to the stream at its position, less what it adds without the node.
@@ -143,16 +159,10 @@ def write(model: PreTrainedModel, anatomy: Anatomy, ids: Tensor, node: Node) -> 
         return _seen(anatomy.layers[0].block, model, ids, inputs=True)[node.position]
     assert node.layer is not None and node.index is not None
     layer = anatomy.layers[node.layer]
-    if node.kind == "neuron":
-        module, post = layer.mlp_out_module, layer.mlp_post_module
-        off = torch.ones(t, anatomy.n_neurons)
-        off[node.position, node.index] = 0
-        dials = Dials(neuron={node.layer: off})
-    else:
-        module, post = layer.attn_out_module, layer.attn_post_module
-        off = torch.ones(anatomy.n_heads, t, t)
-        off[node.index, node.position, slice(None) if node.source is None else node.source] = 0
-        dials = Dials(pattern={node.layer: off})
+    neuron = node.kind == "neuron"
+    module = layer.mlp_out_module if neuron else layer.attn_out_module
+    post = layer.mlp_post_module if neuron else layer.attn_post_module
+    dials = without(anatomy, t, node)
     clean = _seen(module, model, ids)[node.position]
     with dialled(anatomy, dials):
         lost = clean - _seen(module, model, ids)[node.position]

@@ -291,7 +291,9 @@ def test_verified_effects_are_what_s_loses_in_a_rerun(family: str) -> None:
         with torch.no_grad():
             clean = float(theirs.value(theirs.clean["stream"]))
             for row, effect in zip(rows, found, strict=True):
-                without = float(theirs.value(theirs.run(off(theirs, parse(row.id)))["stream"]))
+                without = float(
+                    theirs.value(theirs.run(reference.without(theirs.anatomy, len(PROMPT), parse(row.id)))["stream"])
+                )
                 assert effect == pytest.approx(clean - without, abs=bound), (step, row.id)
 
 
@@ -356,19 +358,3 @@ def slope(dials: reference.Dials, node: Node) -> float:
             found, at = dials.pattern[node.layer], (node.index, node.position, node.source)
     assert found is not None and found.grad is not None
     return float(found.grad[at])
-
-
-def off(theirs: Reference, node: Node) -> reference.Dials:
-    t, anatomy = len(PROMPT), theirs.anatomy
-    if node.kind == "embed":
-        dial = torch.ones(t)
-        dial[node.position] = 0
-        return reference.Dials(embed=dial)
-    assert node.layer is not None
-    if node.kind == "neuron":
-        dial = torch.ones(t, anatomy.n_neurons)
-        dial[node.position, node.index] = 0
-        return reference.Dials(neuron={node.layer: dial})
-    dial = torch.ones(anatomy.n_heads, t, t)
-    dial[node.index, node.position, slice(None) if node.source is None else node.source] = 0
-    return reference.Dials(pattern={node.layer: dial})

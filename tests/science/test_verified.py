@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from clew.debug import Model, Run
 from clew.debug.estimators import refined
 from clew.errors import BadNode, UsageError
-from clew.nodes import Node, parse
+from clew.nodes import parse
 from clew.settings import EXAMPLE_DISTRACTOR, EXAMPLE_PROMPT, EXAMPLE_TARGET
 
 from .. import reference
@@ -49,12 +48,13 @@ def test_the_known_truths_are_among_the_first_hundred(hundred: dict[str, float],
 
 def test_the_whole_set_equals_naive_reruns(smollm2: Model, hundred: dict[str, float]) -> None:
     hf, ids = smollm2.subject.hf, smollm2.subject.encode_prompt(EXAMPLE_PROMPT)
+    anatomy = smollm2.subject.anatomy
     hf.set_attn_implementation(reference.IMPLEMENTATION)
     try:
         with torch.no_grad():
             clean = float(reference.direction(hf, ids, LAST, [MARY], [JOHN]))
             for name, effect in hundred.items():
-                with reference.dialled(smollm2.subject.anatomy, _off(smollm2, parse(name), ids)):
+                with reference.dialled(anatomy, reference.without(anatomy, len(ids), parse(name))):
                     truth = clean - float(reference.direction(hf, ids, LAST, [MARY], [JOHN]))
                 assert effect == pytest.approx(truth, abs=1e-4), name
     finally:
@@ -112,19 +112,3 @@ def test_what_cannot_be_asked_is_refused(run: Run) -> None:
     for top in (0, -1, 10**9):
         with pytest.raises(UsageError, match="number of nodes"):
             run.verify(top=top)
-
-
-def _off(model: Model, node: Node, ids: Tensor) -> reference.Dials:
-    anatomy, t = model.subject.anatomy, len(ids)
-    if node.kind == "embed":
-        dial = torch.ones(t)
-        dial[node.position] = 0
-        return reference.Dials(embed=dial)
-    assert node.layer is not None
-    if node.kind == "neuron":
-        dial = torch.ones(t, anatomy.n_neurons)
-        dial[node.position, node.index] = 0
-        return reference.Dials(neuron={node.layer: dial})
-    dial = torch.ones(anatomy.n_heads, t, t)
-    dial[node.index, node.position, slice(None) if node.source is None else node.source] = 0
-    return reference.Dials(pattern={node.layer: dial})

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..edits import Edit, Op, Place, edit_of, parse_edit, parse_place
+from ..edits import Edit, Op, edit_of, parse_edit, parse_place
 from ..errors import BadEdit, BadNode, UsageError
 from ..models.probe import probe
 from ..models.subject import SubjectModel
 from ..models.tape import Stop
 from ..nodes import Node, parse
-from ..settings import CANDIDATES, GENERATED, MAX_NODES, MAX_STEPS, TOP, VERIFIED
+from ..settings import CANDIDATES, GENERATED, MAX_STEPS, TOP, VERIFIED
 from .agreement import agreement
 from .align import Alignment, align, checked
 from .answer import Answer, answer
@@ -21,7 +20,6 @@ from .case import Case, Second, check_edits
 from .compare import compare
 from .detail import detail
 from .direction import Reading
-from .estimators import refined
 from .generate import generate
 from .lens import lens
 from .ranking import Selection
@@ -51,7 +49,8 @@ from .scalar import Final, Scalar
 from .sweep import SWEPT, places, sweep
 from .trace import Step, parse_step, step_of, traced
 from .upstream import checked_node
-from .verify import Ablation, measure
+from .verification import Verification, by_verified
+from .verify import Ablation
 
 
 class Run:
@@ -79,8 +78,7 @@ class Run:
         self._unedited = unedited
         self._lazy_answer: Answer | None = None
         self._lazy_scalar: Scalar | None = None
-        self._verified: dict[str, NodeEffect] = {}
-        self._verify_s: float | None = None
+        self._verification = Verification(case, self._rows)
 
     def __repr__(self) -> str:
         targets = " ".join(repr(self._subject.text(i)) for i in self._reading.targets)
@@ -126,7 +124,7 @@ class Run:
     def timing(self) -> Timing:
         """Seconds spent on loading the model, on the first pass, on its table and on verifying."""
         found = self._answer()
-        return Timing(self._subject.load_s, found.pass_s, found.table_s, self._verify_s)
+        return Timing(self._subject.load_s, found.pass_s, found.table_s, self._verification.seconds)
 
     def candidates(self, k: int = CANDIDATES, also: Sequence[int] = ()) -> Records[Candidate]:
         """The k likeliest next tokens, then any target, distractor or token of `also` not among them.
@@ -167,7 +165,7 @@ class Run:
         nodes whose kind, layer, position or source is listed. Raises UsageError, TooManyNodes or Cancelled.
         """
         selection = Selection.of(top, threshold, kinds, layers, positions, sources)
-        return self._with_verified(self._pass(selection, stop).nodes)
+        return self._verification.filled(self._pass(selection, stop).nodes)
 
     def edit(
         self,
@@ -290,15 +288,15 @@ class Run:
         `to_dict` show them from then on. In a trace D is its S. Raises BadNode, UsageError or Cancelled.
         """
         batches = self.verifying(top, nodes, ablation, renormalise, other, alignment, stop)
-        return _by_verified(row for batch in batches for row in batch)
+        return by_verified(row for batch in batches for row in batch)
 
     def verified(self) -> Records[NodeEffect]:
         """Every node whose zero ablation has been measured, largest |verified effect| first."""
-        return _by_verified(self._verified.values())
+        return self._verification.rows()
 
     def agreement(self) -> Agreement:
         """How far estimated and verified effects agree over the nodes of `verified`."""
-        return agreement(self._verified.values())
+        return agreement(self._verification.rows())
 
     def verifying(
         self,
@@ -316,27 +314,10 @@ class Run:
         """
         if top is not None and nodes is not None:
             raise UsageError("Both `top` and `nodes` say what to verify.", "Give one of them.")
-        start = time.perf_counter()
         second = None if other is None else self._second(other, alignment)
-        paired = second if ablation == "resample" else None
-        if nodes is None:
-            rows = self._promising(VERIFIED if top is None else top, paired, stop)
-        else:
-            rows = self._rows(nodes, stop)
-        remembered = ablation == "zero" and not renormalise
-        if remembered and (known := [self._verified[row.id] for row in rows if row.id in self._verified]):
-            yield Batch(known, len(rows))
-        left = [row for row in rows if not (remembered and row.id in self._verified)]
-        self._verify_s, done = time.perf_counter() - start, 0
-        wanted = [_place(row) for row in left]
-        for effects in measure(self._case, self._scalar(), wanted, ablation, renormalise, second, stop):
-            found = zip(left[done:], effects, strict=False)
-            batch = Batch((replace(row, verified_effect=effect) for row, effect in found), len(rows))
-            done += len(batch)
-            if remembered:
-                self._verified.update((row.id, row) for row in batch)
-            self._verify_s = time.perf_counter() - start
-            yield batch
+        wanted = None if nodes is None else [parse(node) if isinstance(node, str) else node for node in nodes]
+        first = VERIFIED if top is None else top
+        return self._verification.measure(self._scalar(stop), first, wanted, ablation, renormalise, second, stop)
 
     def sweep(
         self,
@@ -426,9 +407,9 @@ class Run:
         Under edits, and in a trace, it also says which.
         """
         anatomy = self._subject.anatomy
-        nodes = self._with_verified(self._answer().nodes)
+        nodes = self._verification.filled(self._answer().nodes)
         listed = {row.id for row in nodes}
-        nodes += [row for name, row in self._verified.items() if name not in listed]
+        nodes += [row for row in self._verification.rows() if row.id not in listed]
         document = {
             "model": {
                 "name": self._subject.name,
@@ -485,35 +466,10 @@ class Run:
             return self._answer(stop)
         return answer(self._case, self._scalar(stop), selection, stop)
 
-    def _with_verified(self, rows: Sequence[NodeEffect]) -> Records[NodeEffect]:
-        """The rows, with the verified effects measured so far."""
-        return Records(self._verified.get(row.id, row) for row in rows)
-
-    def _promising(self, top: int, paired: Second | None, stop: Stop | None) -> list[NodeEffect]:
-        """The `top` heads, neurons and embeddings with the largest effect by the best estimate there is.
-
-        To be resampled a node needs a counterpart.
-        """
-        if not 1 <= top <= MAX_NODES:
-            raise UsageError(f"{top:,} is not a number of nodes to verify.", f"Take 1 to {MAX_NODES:,}.")
-
-        def fits(node: Node) -> bool:
-            return paired is None or (node.position is not None and paired.alignment[node.position] is not None)
-
-        guess = refined(self._case, self._scalar(stop), stop)
-        ranked = guess.largest(top if paired is None else MAX_NODES)
-        rows = self._rows([node for node in ranked if fits(node)][:top], stop)
-        # What the estimate had to measure is measured.
-        truths = {str(node): effect for node, effect in guess.measured.items()}
-        self._verified.update(
-            (row.id, replace(row, verified_effect=truths[row.id])) for row in rows if row.id in truths
-        )
-        return rows
-
     def _rows(self, nodes: Sequence[str | Node], stop: Stop | None) -> list[NodeEffect]:
         """The rows of these nodes, duplicates dropped. Raises BadNode for what this model or prompt does not have."""
         wanted = dict.fromkeys(self.check(node) for node in nodes)
-        found = {row.id: row for row in self._with_verified(self._answer(stop).nodes)}
+        found = {row.id: row for row in self._verification.filled(self._answer(stop).nodes)}
         missing = frozenset(node for node in wanted if str(node) not in found)
         if missing:
             only = Selection(top=0, kinds=tuple({node.kind for node in missing}), wanted=missing)
@@ -539,11 +495,3 @@ class Run:
 
     def _vocab(self, token: int) -> VocabToken:
         return VocabToken(token, self._subject.text(token))
-
-
-def _place(row: NodeEffect) -> Place:
-    return Place.of(Node(row.kind, row.layer, row.index, row.position, row.source))
-
-
-def _by_verified(rows: Iterable[NodeEffect]) -> Records[NodeEffect]:
-    return Records(sorted(rows, key=lambda row: -abs(row.verified_effect or 0.0)))

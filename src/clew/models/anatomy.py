@@ -87,6 +87,11 @@ class Projection:
         return bias if isinstance(bias, Tensor) else None
 
 
+def through(module: nn.Module | None, x: Float[Tensor, "r d"]) -> Float[Tensor, "r d"]:
+    """What a norm that may not be there makes of rows."""
+    return x if module is None else module(x)
+
+
 @dataclass(frozen=True)
 class Layer:
     """One transformer layer: its modules, and the geometry of its writes.

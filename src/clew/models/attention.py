@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
@@ -129,6 +129,22 @@ def attention(
         assert isinstance(layer, int)
         watcher.attention(layer, query, key, value, pattern, mixed, factor)
     return mixed, pattern
+
+
+def arguments_at(arguments: dict[str, Any], length: int, at: Int[Tensor, " r"]) -> dict[str, Any]:
+    """The arguments of an attention call over `length` positions, for rows at positions `at` and without its mask.
+
+    Whatever has a row per position, such as rotary angles, is picked from.
+    """
+
+    def pick(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(pick(item) for item in value)
+        if isinstance(value, Tensor) and value.dim() > 1 and value.shape[1] == length:
+            return value[:, at]
+        return value
+
+    return {name: None if name == "attention_mask" else pick(value) for name, value in arguments.items()}
 
 
 AttentionInterface.register(IMPLEMENTATION, attention)

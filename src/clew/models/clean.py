@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..edits import Place
 from ..errors import Cancelled
-from .anatomy import Anatomy, Depth
+from .anatomy import Anatomy, Depth, through
 from .attention import watching
 from .forward import forward
 from .interventions import Interventions
@@ -77,9 +77,7 @@ class Clean:
         before = self.resid[depth.layer]
         if not depth.mid:
             return before
-        post = anatomy.layers[depth.layer].attn_post_module
-        out = self.attn_out[depth.layer]
-        return before + (out if post is None else post(out))
+        return before + through(anatomy.layers[depth.layer].attn_post_module, self.attn_out[depth.layer])
 
 
 def clean_run(

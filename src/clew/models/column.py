@@ -12,15 +12,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import Cancelled
-from .anatomy import Anatomy, Layer
-from .attention import playing
+from .anatomy import Anatomy, Layer, through
+from .attention import arguments_at, playing
 from .recording import Gradients, Recording, write_at
 from .replay import Change
 from .tape import Stop
@@ -153,8 +152,11 @@ class _Column:
         if len(reads):
             normed = reads if layer.attn_norm_module is None else layer.attn_norm_module(reads)
             with playing(self):
-                out, _ = layer.attn(hidden_states=normed[None], **self._call(layer))
-            mid = reads + _through(layer.attn_post_module, out[0])
+                out, _ = layer.attn(
+                    hidden_states=normed[None],
+                    **arguments_at(self._recording.kwargs[layer.index], len(self._recording.ids), self._at),
+                )
+            mid = reads + through(layer.attn_post_module, out[0])
         joining = self._joining["attn", layer.index]
         if joining:
             at, delta = self._of(joining)
@@ -169,8 +171,8 @@ class _Column:
         """Rows after the layer's MLP, those whose change is made in it joined."""
         self._rows = mid
         if len(mid):
-            out = layer.mlp(_through(layer.mlp_norm_module, reads)[None])[0]
-            self._rows = mid + _through(layer.mlp_post_module, out)
+            out = layer.mlp(through(layer.mlp_norm_module, reads)[None])[0]
+            self._rows = mid + through(layer.mlp_post_module, out)
         joining = self._joining["mlp", layer.index]
         if joining:
             at, delta = self._of(joining)
@@ -211,24 +213,6 @@ class _Column:
         self._index = torch.cat([self._index, torch.tensor(indices, dtype=torch.long, device=at.device)])
         self._born = torch.cat([self._born, torch.full_like(at, layer)])
 
-    def _call(self, layer: Layer) -> dict[str, Any]:
-        """The arguments of the clean call for these rows: whatever has a row per position is picked from."""
-        length = len(self._recording.ids)
-
-        def pick(value: Any) -> Any:
-            if isinstance(value, tuple):
-                return tuple(pick(item) for item in value)
-            if isinstance(value, Tensor) and value.dim() > 1 and value.shape[1] == length:
-                return value[:, self._at]
-            return value
-
-        kwargs = self._recording.kwargs[layer.index]
-        return {name: None if name == "attention_mask" else pick(value) for name, value in kwargs.items()}
-
     def _check(self) -> None:
         if self._stop is not None and self._stop():
             raise Cancelled("The estimate was cancelled before it was done.")
-
-
-def _through(module: nn.Module | None, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    return x if module is None else module(x)

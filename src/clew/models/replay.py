@@ -11,15 +11,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import Cancelled
-from .anatomy import Anatomy, Depth, Layer
-from .attention import playing
+from .anatomy import Anatomy, Depth, Layer, through
+from .attention import arguments_at, playing
 from .clean import Clean
 from .interventions import Interventions
 from .tape import Stop
@@ -160,7 +160,7 @@ class _Replay:
         mid = torch.cat([mid, changed])
         self._at = torch.cat([self._at, attn_at])
         if len(mid):
-            mid = mid + _through(layer.mlp_post_module, layer.mlp(_through(layer.mlp_norm_module, reads)[None])[0])
+            mid = mid + through(layer.mlp_post_module, layer.mlp(through(layer.mlp_norm_module, reads)[None])[0])
             mid = self._edited(layer, mid, self._at)
         replayed, joined = mid.split([len(mid) - len(by_attn), len(by_attn)])
         sizes = [group.rows.shape[0] * group.rows.shape[1] for group in groups]
@@ -168,9 +168,9 @@ class _Replay:
             group.rows = rows.view(len(group.members), -1, rows.shape[-1])
         only = self._cone.positions if last else None
         self._join(by_attn, clean_out, joined, only)
-        clean_mid = clean_in[mlp_at] + _through(layer.attn_post_module, self._clean.attn_out[layer.index][mlp_at])
+        clean_mid = clean_in[mlp_at] + through(layer.attn_post_module, self._clean.attn_out[layer.index][mlp_at])
         mlp_out = self._clean.mlp_out[layer.index][mlp_at] + self._deltas(by_mlp)
-        by_mlp_out = clean_mid + _through(layer.mlp_post_module, mlp_out)
+        by_mlp_out = clean_mid + through(layer.mlp_post_module, mlp_out)
         self._join(by_mlp, clean_out, self._edited(layer, by_mlp_out, mlp_at), only)
         self._join(by_resid, clean_out, clean_out[self._positions(by_resid)] + self._deltas(by_resid), only)
 
@@ -192,14 +192,17 @@ class _Replay:
         self._at = torch.cat([group.at.repeat(len(group.members)) for group in groups])
         stream = torch.cat([group.rows.flatten(0, 1) for group in groups])
         with playing(self):
-            attn, _ = layer.attn(hidden_states=_through(layer.attn_norm_module, stream)[None], **self._call(layer))
-        return stream, stream + _through(layer.attn_post_module, attn[0])
+            attn, _ = layer.attn(
+                hidden_states=through(layer.attn_norm_module, stream)[None],
+                **arguments_at(self._clean.kwargs[layer.index], len(self._clean.ids), self._at),
+            )
+        return stream, stream + through(layer.attn_post_module, attn[0])
 
     def _after_attention(self, layer: Layer, indices: Sequence[int]) -> Float[Tensor, "n d"]:
         """The changed rows of changes made in a layer's attention, after it."""
         at = self._positions(indices)
         out = self._clean.attn_out[layer.index][at] + self._deltas(indices)
-        return self._clean.resid[layer.index][at] + _through(layer.attn_post_module, out)
+        return self._clean.resid[layer.index][at] + through(layer.attn_post_module, out)
 
     def _attend(
         self,
@@ -268,20 +271,6 @@ class _Replay:
         """Rows of the stream after a layer, with the edits that are made there."""
         return rows if self._edits is None else self._edits.edit_stream(layer.index + 1, rows, at)
 
-    def _call(self, layer: Layer) -> dict[str, Any]:
-        """The arguments of the clean call for these rows: whatever has a row per position is picked from."""
-        length = len(self._clean.ids)
-
-        def pick(value: Any) -> Any:
-            if isinstance(value, tuple):
-                return tuple(pick(item) for item in value)
-            if isinstance(value, Tensor) and value.dim() > 1 and value.shape[1] == length:
-                return value[:, self._at]
-            return value
-
-        kwargs = self._clean.kwargs[layer.index]
-        return {name: None if name == "attention_mask" else pick(value) for name, value in kwargs.items()}
-
     def _positions(self, indices: Sequence[int]) -> Int[Tensor, " n"]:
         device = self._clean.ids.device
         return torch.tensor([self._changes[index].position for index in indices], dtype=torch.long, device=device)
@@ -291,7 +280,3 @@ class _Replay:
         if not indices:
             return like[:0]
         return torch.stack([self._changes[index].delta for index in indices]).to(like.dtype)
-
-
-def _through(module: nn.Module | None, x: Float[Tensor, "r d"]) -> Float[Tensor, "r d"]:
-    return x if module is None else module(x)
