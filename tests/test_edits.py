@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clew.edits import OPS, VALUED, Edit, Place, edit_of, parse_edit, parse_place
+from clew.edits import OPS, VALUED, Edit, Place, PlaceKind, edit_of, parse_edit, parse_place
 from clew.errors import BadEdit
 from clew.nodes import parse
 
@@ -18,7 +18,8 @@ some = st.none() | st.lists(number, min_size=1, max_size=4).map(lambda found: tu
 
 @st.composite
 def places(draw: st.DrawFn) -> Place:
-    kind = draw(st.sampled_from(["embed", "attn", "neuron", "resid"]))
+    kinds: list[PlaceKind] = ["embed", "attn", "neuron", "resid"]
+    kind = draw(st.sampled_from(kinds))
     layer = None if kind == "embed" else draw(number)
     index = draw(st.none() | number) if kind in ("attn", "neuron") else None
     positions = draw(some)

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from clew.debug.answer import answer
 from clew.debug.case import Case, Second
 from clew.debug.direction import reading
+from clew.debug.ranking import Selection
 from clew.debug.scalar import Final
 from clew.debug.verify import measure
-from clew.edits import Place, parse_place
+from clew.edits import Place, parse_edit, parse_place
 from clew.errors import BadEdit, BadNode, Cancelled, UsageError
 from clew.models import replay
 from clew.models.anatomy import Anatomy
@@ -136,6 +138,20 @@ def test_zero_ablation_equals_a_rerun(family: str, position: int) -> None:
 def test_a_pair_can_be_cut_with_its_row_renormalised(family: str) -> None:
     pairs = [node for node in some_nodes(LAST) if node.source is not None]
     compare(family, pairs, LAST, lambda model, node: lambda held: held[0], renormalise=True)
+
+
+@pytest.mark.parametrize("edit", ["zero:attn.1.0@6<-1", "scale:attn.1.0@6<-3=4", "set:attn.1.0@6<-1=3"])
+def test_a_renormalised_row_keeps_the_sum_that_edits_gave_it(edit: str) -> None:
+    """Verifying a pair under edits is what one more cut does, also where the row does not sum to 1."""
+    subject = subject_of(tiny_hf("llama"))
+    look = Final(subject.anatomy, reading(subject.anatomy, TARGETS, DISTRACTORS), LAST)
+    pair = parse_place("attn.1.0@6<-3")
+    edited = Case(subject, ids(), LAST, (parse_edit(edit),))
+    more = Case(subject, ids(), LAST, (parse_edit(edit), parse_edit(f"cut:{pair}")))
+    ((effect,),) = measure(edited, look, [pair], renormalise=True)
+    before, after = (answer(case, look, Selection()).value for case in (edited, more))
+    assert effect == pytest.approx(before - after, abs=TOLERANCE)
+    assert abs(before - after) > 10 * TOLERANCE
 
 
 def test_mean_ablation_equals_a_rerun(family: str) -> None:
