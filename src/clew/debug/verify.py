@@ -149,5 +149,7 @@ class _Deltas:
         share = weight * value[group, place.sources[0]]
         if not self._renormalise:
             return -share
-        rest = 1 - weight
-        return ((whole - share) / rest if rest > 0 else torch.zeros_like(whole)) - whole
+        # As `cut` does it: the row sums to what it summed to, which under edits need not be 1.
+        row = self._clean.pattern[place.layer][place.index, place.position]
+        rest = row.sum() - weight
+        return (whole - share) * (row.sum() / rest if rest > 0 else 1.0) - whole
