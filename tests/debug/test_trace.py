@@ -308,14 +308,16 @@ def test_v_is_taken_of_what_was_explained_before() -> None:
         assert value != pytest.approx(table_of(subject, trace(subject, f"{name}:v")).value, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2"])
-def test_bfloat16_can_be_traced_through_everything(name: str) -> None:
-    """Every step's terms add up to its S; bfloat16 keeps 8 bits, so each term is off by up to 2⁻⁸ of the largest."""
-    subject = subject_of(tiny_hf(name).to(torch.bfloat16))  # pyright: ignore[reportCallIssue]
+# The most seen over all families is 0.017 of the largest term (or of 1); twice that is the bound.
+BF16_BOUND = 0.034
+
+
+def test_bfloat16_can_be_traced_through_everything(family: str) -> None:
+    subject = subject_of(tiny_hf(family).to(torch.bfloat16))  # pyright: ignore
     for step in steps_of(subject):
         result = table_of(subject, trace(subject, step))
         terms = result.effects.terms()
-        assert sum(terms.values()) == pytest.approx(result.value, abs=0.05 * scale_of(result)), step
+        assert sum(terms.values()) == pytest.approx(result.value, abs=BF16_BOUND * scale_of(result)), step
 
 
 @pytest.mark.parametrize(

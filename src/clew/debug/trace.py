@@ -141,7 +141,7 @@ def _values(layer: Layer, node: Node, seen: LayerProbe, gradient: Float[Tensor, 
     assert node.index is not None and node.position is not None
     group = node.index // (seen.query.shape[0] // seen.key.shape[0])
     sources = range(node.position + 1) if node.source is None else [node.source]
-    values = seen.graphed_value[group]
+    values = seen.graphed_value[group].float()
     shares = [(s, (values[s] @ gradient)[None] * seen.pattern[node.index, node.position, s]) for s in sources]
     return _forms(layer, seen, shares, _sum, linear=True)
 
