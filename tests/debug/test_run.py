@@ -241,6 +241,8 @@ def test_sampling_is_seeded(run: Run) -> None:
     assert text(1) == text(1)
     assert len({tuple(text(seed)) for seed in range(6)}) > 1
     assert text(1, 0.0) == text(2, 0.0)
+    # However low a temperature is, it leaves the likeliest token.
+    assert text(1, 1e-300) == text(1, 1e-38) == text(1, 0.0)
 
 
 def test_generation_stops_where_the_model_does(model: Model, run: Run) -> None:

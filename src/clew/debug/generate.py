@@ -71,4 +71,6 @@ def _step(case: Case, tokens: Int[Tensor, " r"], rows: Int[Tensor, " r"], cache:
 def _choose(logits: Float[Tensor, " v"], temperature: float, draw: torch.Generator) -> int:
     if temperature == 0:
         return int(logits.argmax())
-    return int(torch.multinomial((logits.cpu() / temperature).softmax(-1), 1, generator=draw))
+    # From the largest down and in float64, so that however low the temperature nothing overflows.
+    scores = (logits.cpu().double() - logits.max().item()) / temperature
+    return int(torch.multinomial(scores.softmax(-1).float(), 1, generator=draw))
