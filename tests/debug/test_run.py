@@ -9,7 +9,7 @@ import clew
 from clew.debug import Model, Run
 from clew.debug.agreement import agreement, pearson, ranks
 from clew.debug.records import NodeEffect
-from clew.errors import BadEdit, BadNode, Cancelled, PromptTooLong, UsageError
+from clew.errors import BadEdit, BadNode, Cancelled, NotOneToken, PromptTooLong, UsageError
 
 from ..families import CONFIGS
 from ..tiny import MAX_LENGTH, tiny_model_folder
@@ -232,6 +232,14 @@ def test_generation_under_edits_is_that_of_whole_passes(family: str, tmp_path_fa
         assert token.probability == pytest.approx(float(logits.softmax(-1).max()), abs=1e-4)
         assert token.id == int(logits.argmax())
         ids.append(token.id)
+
+
+def test_a_token_can_be_named_by_its_id(model: Model, run: Run) -> None:
+    target, distractor = run.direction.targets[0].id, run.direction.distractors[0].id
+    assert model.debug(PROMPT, target, [distractor]).value == run.value
+    for wrong in (-1, 10**6):
+        with pytest.raises(NotOneToken, match="not the id of a token"):
+            model.debug(PROMPT, wrong)
 
 
 def test_sampling_is_seeded(run: Run) -> None:

@@ -85,6 +85,16 @@ def test_without_a_target_both_prompts_explain_the_same(client: TestClient, mode
     assert found["left"]["direction"]["targets"] == found["right"]["direction"]["targets"]
 
 
+def test_a_top_prediction_that_is_part_of_a_character_is_explained_on_both_prompts(
+    client: TestClient, model: Model
+) -> None:
+    prompts = [f"{start} Mary" for start in "abcdefghijklmnop"]
+    broken = [prompt for prompt in prompts if "\ufffd" in model.debug(prompt).direction.targets[0].text]
+    body = {"prompt": broken[0], "second": {"prompt": "the park"}, "against": "second"}
+    found = ask(client, "/api/compare", schemas.ComparedAnswers, body)
+    assert found["left"]["direction"]["targets"] == found["right"]["direction"]["targets"]
+
+
 def test_alignment_and_pattern(client: TestClient, run: Run, second: Run) -> None:
     found = ask(client, "/api/align", schemas.Alignment, {"prompt": QUESTION["prompt"], "second": SWAPPED})
     assert found["alignment"] == run.alignment(second)

@@ -150,7 +150,8 @@ class Question:
         # Positions of the first prompt are not those of the second: its own table is asked for when they are compared.
         filters = {**self.filters, "positions": None, "sources": None}
         # Without a target both explain the first one's top prediction, or their difference would mean nothing.
-        targets = [token.text for token in run.direction.targets]
+        # By id, since part of a character has no text of its own.
+        targets = [token.id for token in run.direction.targets]
         return model.debug(self.second, targets, self.distractors, at, self.bos, **filters)
 
 

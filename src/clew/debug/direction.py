@@ -52,11 +52,11 @@ def reading(anatomy: Anatomy, targets: Sequence[int], distractors: Sequence[int]
     return Reading(tuple(targets), tuple(distractors), vector - against, bias - against_bias)
 
 
-def token_ids(subject: SubjectModel, texts: Sequence[str], side: str) -> list[int]:
-    """The one token each text is, duplicates dropped. Raises NotOneToken, BadDirection (too many) or BadText."""
-    if len(texts) > MAX_TOKENS_PER_SIDE:
-        raise BadDirection(f"{len(texts)} {side}s are more than {MAX_TOKENS_PER_SIDE}.", "Name fewer.")
-    return list(dict.fromkeys(_one_token(subject, text, side) for text in texts))
+def token_ids(subject: SubjectModel, named: Sequence[str | int], side: str) -> list[int]:
+    """The one token each text or id is, duplicates dropped. Raises NotOneToken, BadDirection (too many) or BadText."""
+    if len(named) > MAX_TOKENS_PER_SIDE:
+        raise BadDirection(f"{len(named)} {side}s are more than {MAX_TOKENS_PER_SIDE}.", "Name fewer.")
+    return list(dict.fromkeys(_one_token(subject, token, side) for token in named))
 
 
 def check_token(subject: SubjectModel, text: str) -> TokenCheck:
@@ -96,9 +96,14 @@ def pieces(subject: SubjectModel, text: str) -> list[int]:
     return ids
 
 
-def _one_token(subject: SubjectModel, text: str, side: str) -> int:
-    check = check_token(subject, text)
+def _one_token(subject: SubjectModel, token: str | int, side: str) -> int:
+    if isinstance(token, int):
+        size = len(subject.anatomy.unembed.weight)
+        if not 0 <= token < size:
+            raise NotOneToken(f"The {side} {token} is not the id of a token.", f"Ids run from 0 to {size - 1:,}.")
+        return token
+    check = check_token(subject, token)
     if not check.ok:
         fix = f" Did you mean {check.fixes[0]!r}?" if check.fixes else ""
-        raise NotOneToken(f"The {side} {text!r} is not one token. {check.warning}", f"Name a single token.{fix}")
+        raise NotOneToken(f"The {side} {token!r} is not one token. {check.warning}", f"Name a single token.{fix}")
     return check.tokens[0].id

@@ -90,8 +90,8 @@ class Model:
     def debug(
         self,
         prompt: str,
-        target: str | Sequence[str] | None = None,
-        distractor: str | Sequence[str] | None = None,
+        target: str | int | Sequence[str | int] | None = None,
+        distractor: str | int | Sequence[str | int] | None = None,
         position: int | None = None,
         bos: bool = False,
         *,
@@ -105,6 +105,7 @@ class Model:
     ) -> Run:
         """Explain the prediction after token `position` (default: the last).
 
+        A token is named by its text or its id: part of a character has no text of its own.
         Without a target, the model's top prediction is explained; without a distractor, against the mean logit. The
         filters are those of `Run.nodes`, for its first table. `stop` is asked layer by layer whether to give up.
         Raises EmptyPrompt, PromptTooLong, BadText, NotOneToken, BadDirection, PositionOutOfRange, NotFinite, Cancelled.
@@ -118,8 +119,8 @@ class Model:
             raise PositionOutOfRange(
                 f"Position {at} is not in this prompt of {len(ids)} tokens.", f"Positions run from 0 to {last}."
             )
-        targets = token_ids(subject, _texts(target), "target")
-        distractors = token_ids(subject, _texts(distractor), "distractor")
+        targets = token_ids(subject, _named(target), "target")
+        distractors = token_ids(subject, _named(distractor), "distractor")
         case = Case(subject, ids, at)
         if not targets:
             logits = predict(case, stop)
@@ -142,7 +143,7 @@ def load(
     return Model(load_subject(name, revision, device, dtype, progress))
 
 
-def _texts(given: str | Sequence[str] | None) -> list[str]:
+def _named(given: str | int | Sequence[str | int] | None) -> list[str | int]:
     if given is None:
         return []
-    return [given] if isinstance(given, str) else list(given)
+    return [given] if isinstance(given, str | int) else list(given)

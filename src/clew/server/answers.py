@@ -151,11 +151,12 @@ class Answers:
         second = question.second
         if second is None:
             raise UsageError("This takes a second prompt, and there is none.", 'Send "second": {"prompt": "…"}.')
-        targets, distractors = tuple(question.targets), tuple(question.distractors)
+        targets: tuple[str | int, ...] = tuple(question.targets)
+        distractors = tuple(question.distractors)
         if not targets:
             # The model's top prediction is that of the first prompt: both sides explain the same difference.
             plain = question.model_copy(update={"edits": [], "trace": []})
-            targets = tuple(token.text for token in self._run(plain, {}, stop).direction.targets)
+            targets = tuple(token.id for token in self._run(plain, {}, stop).direction.targets)
         key = ("second", second.prompt, second.position, targets, distractors, question.bos)
         return self._keep(
             key,
