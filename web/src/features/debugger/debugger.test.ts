@@ -369,4 +369,6 @@ test("the Python program makes the whole investigation", () => {
   );
   expect(resampled).toContain('run.verify(nodes=["attn.1.5@1"], ablation="resample"');
   expect(resampled).toContain('run.verify(top=100, ablation="resample", renormalise=True, other=second)');
+  const part = { targets: [{ id: 7365, text: "\ufffd" }], distractors: [] };
+  expect(toPython("smollm2", question, view, part)).toContain("    target=7365,");
 });

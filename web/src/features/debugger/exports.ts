@@ -56,7 +56,9 @@ export function toPython(
   direction: Pick<Direction, "targets" | "distractors">,
 ): string {
   const { second, edits, alignment, trace } = question;
-  const spelled = ({ text }: { text: string }) => pythonText(text);
+  // Part of a character has no text of its own, and shows as U+FFFD, which is another token.
+  const spelled = ({ id, text }: { id: number; text: string }) =>
+    text.includes("\ufffd") ? String(id) : pythonText(text);
   const bos = question.bos ? "bos=True" : "";
   const patches = edits.some((edit) => edit.startsWith("patch:"));
   const resampled = view.ablation === "resample" && (view.verify !== null || view.measured.length > 0);
