@@ -281,3 +281,28 @@ def test_agreement_is_correlation() -> None:
     assert agreement([row(1, 2), row(1, 3)]).pearson is None
     assert ranks(torch.tensor([3.0, 1.0, 3.0, 0.0])).tolist() == [2.5, 1.0, 2.5, 0.0]
     assert pearson(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0])) == pytest.approx(-1)
+
+
+def test_a_second_prompt_is_taken_as_the_model_runs_it(run: Run, second: Run, model: Model) -> None:
+    for other in (second.ablate("attn.1.2"), second.trace("attn.2.1@9<-7")):
+        with pytest.raises(UsageError, match="as the model runs it"):
+            run.patch("attn.1.2@9", other)
+        with pytest.raises(UsageError, match="as the model runs it"):
+            run.sweep(other)
+    elsewhere = model.debug(SWAPPED, " John", " Mary")
+    for ask in (run.sweep, run.compare):
+        with pytest.raises(UsageError, match="other tokens"):
+            ask(elsewhere)
+    with pytest.raises(UsageError, match="Trace both"):
+        run.compare(second.trace("attn.2.1@9<-7"))
+
+
+def test_traces_of_two_prompts_are_compared(run: Run, second: Run) -> None:
+    found = run.trace("attn.2.1@9<-7:q").compare(second.trace("attn.2.1@9<-7:q"), top=5)
+    assert found.right_value == second.trace("attn.2.1@9<-7:q").value
+    assert found.difference == pytest.approx(found.right_value - found.left_value)
+
+
+def test_part_of_a_character_cannot_be_named_by_a_text(model: Model) -> None:
+    with pytest.raises(NotOneToken, match="part of a character"):
+        model.debug(PROMPT, "\ufffd")

@@ -79,6 +79,23 @@ def test_a_comparison_of_two_prompts(client: TestClient, run: Run, second: Run) 
     assert (unpaired.status_code, unpaired.json()["error"]["code"]) == (422, "bad_request")
 
 
+def test_a_trace_is_compared_on_both_prompts(client: TestClient, run: Run, second: Run) -> None:
+    body = {**PAIRED, "against": "second", "trace": ["attn.2.1@13<-7:q"], "top": 5}
+    found = ask(client, "/api/compare", schemas.ComparedAnswers, body)
+    other = second.trace("attn.2.1@13<-7:q")
+    assert found["right"]["trace"] == other.steps.to_dict()
+    assert found["comparison"]["right_value"] == other.value
+    lone = client.post("/api/compare", json={**body, "alignment": [None] * 14})
+    assert (lone.status_code, lone.json()["error"]["code"]) == (422, "bad_node")
+
+
+def test_the_second_prompt_is_read_at_the_counterpart(client: TestClient, model: Model) -> None:
+    longer = "Then, when Mary and John went to the store, Mary gave a drink to"
+    body = {**QUESTION, "position": 9, "second": {"prompt": longer}, "against": "second", "top": 5}
+    found = ask(client, "/api/compare", schemas.ComparedAnswers, body)
+    assert found["right"]["direction"]["position"] == found["comparison"]["alignment"][9] != 9
+
+
 def test_without_a_target_both_prompts_explain_the_same(client: TestClient, model: Model) -> None:
     body = {"prompt": QUESTION["prompt"], "second": {"prompt": "the park and the book"}, "against": "second"}
     found = ask(client, "/api/compare", schemas.ComparedAnswers, body)

@@ -48,6 +48,15 @@ def compare(left: Run, right: Run, alignment: Alignment, filters: dict[str, Any]
     )
 
 
+def counterpart_step(step: str, alignment: Alignment) -> str:
+    """A step of a trace, NODE:THROUGH, at the aligned positions. Raises BadNode where a token has no counterpart."""
+    name, colon, through = step.partition(":")
+    other = _counterpart(name, alignment)
+    if other is None:
+        raise BadNode(f"{name} has no counterpart in the second prompt.", "Pair its tokens in the alignment.")
+    return other + colon + through
+
+
 def _counterpart(name: str, alignment: Alignment) -> str | None:
     """The node at the aligned positions, or None where a token has no counterpart or the order is turned round."""
     node = parse(name)

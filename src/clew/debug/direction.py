@@ -67,6 +67,12 @@ def check_token(subject: SubjectModel, text: str) -> TokenCheck:
         )
     ids = pieces(subject, text)
     tokens = [VocabToken(i, subject.text(i)) for i in ids]
+    if "\ufffd" in text:
+        # The replacement character is how a part of a character is shown; its own token is hardly ever meant.
+        warning = (
+            "The sign \ufffd stands for part of a character, which no text can name. In Python, name its token's id."
+        )
+        return TokenCheck(text, tokens, False, warning, [])
     bare = text.strip()
     spaced = " " + bare
     fixes = [

@@ -239,6 +239,9 @@ class Run:
         `filters` are those of `nodes`. Raises what `nodes` raises.
         """
         if other is not None:
+            self._same_tokens(other)
+            if len(self._steps) != len(other._steps):
+                raise UsageError("One run explains D and the other a trace's S.", "Trace both, or neither.")
             return compare(self, other, self.alignment(other, alignment), filters, stop)
         plain = self.unedited
         for step in self._steps:
@@ -343,6 +346,7 @@ class Run:
         if self._steps:
             raise UsageError("A sweep restores D, and a trace explains another number.", "Go back to D to sweep.")
         pair = self._second(second, alignment)
+        self._same_tokens(second)
         wanted = places(self._case, self._scalar(), kinds, pair)
         for cells in sweep(self._case, self._scalar(), wanted, pair, self.value, second.value, stop):
             yield Batch(cells, len(wanted))
@@ -491,7 +495,17 @@ class Run:
     def _second(self, other: Run, alignment: Sequence[int | None] | None) -> Second:
         if other._subject is not self._subject:
             raise UsageError("Values cannot be patched from another model.", "Use a second prompt of the same one.")
+        if other._case.edits or other._steps:
+            raise UsageError(
+                "Values are taken from a second prompt as the model runs it.", "Give its run without edits."
+            )
         return Second.of(other._case.ids, self.alignment(other, alignment))
+
+    def _same_tokens(self, other: Run) -> None:
+        """Raises UsageError where another run's D is of other tokens, so that the two cannot be subtracted."""
+        mine, theirs = ((set(run._reading.targets), set(run._reading.distractors)) for run in (self, other))
+        if mine != theirs:
+            raise UsageError("The two runs explain other tokens.", "Give both the same targets and distractors.")
 
     def _vocab(self, token: int) -> VocabToken:
         return VocabToken(token, self._subject.text(token))

@@ -64,6 +64,8 @@ class Verification:
         self.seconds, done = time.perf_counter() - start, 0
         if known:
             yield Batch(known, len(rows))
+        if not left:
+            return
         places = [Place.of(Node(row.kind, row.layer, row.index, row.position, row.source)) for row in left]
         for effects in measure(self._case, scalar, places, ablation, renormalise, second, stop):
             found = zip(left[done:], effects, strict=False)

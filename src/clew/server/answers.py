@@ -69,7 +69,12 @@ class Answers:
             right = self._run(question, table, stop)
             comparison = right.compare(stop=stop, **table)
         else:
+            from ..debug.compare import counterpart_step
+
             right = self._second(question, stop)
+            pairs = left.alignment(right, question.alignment)
+            for step in question.trace:
+                right = right.trace(counterpart_step(step, pairs)).ready(stop)
             comparison = left.compare(right, question.alignment, stop, **table)
         sides = {"left": _document(left, question, stop), "right": _document(right, question, stop)}
         return encode({**sides, "comparison": comparison.to_dict()})
@@ -99,6 +104,8 @@ class Answers:
             measured += batch
             progress = {"done": len(measured), "total": batch.total}
             yield event("rows", encode({**progress, "nodes": batch.to_dict()}))
+        if not measured:
+            yield event("start", encode({"total": 0}))
         seconds = time.perf_counter() - start
         yield event("done", encode({"seconds": seconds, "agreement": agreement(measured).to_dict()}))
 
@@ -143,7 +150,8 @@ class Answers:
         return run
 
     def _edited(self, plain: Run, question: Question, stop: Stop) -> Run:
-        second = None if question.second is None else self._second(question, stop)
+        patched = question.second is not None and any(edit.startswith("patch:") for edit in question.edits)
+        second = self._second(question, stop) if patched else None
         return plain.edit(*question.edits, second=second, alignment=question.alignment).ready(stop)
 
     def _second(self, question: Question, stop: Stop) -> Run:
@@ -157,10 +165,14 @@ class Answers:
             # The model's top prediction is that of the first prompt: both sides explain the same difference.
             plain = question.model_copy(update={"edits": [], "trace": []})
             targets = tuple(token.id for token in self._run(plain, {}, stop).direction.targets)
-        key = ("second", second.prompt, second.position, targets, distractors, question.bos)
+        at = second.position
+        if at is None and question.position is not None:
+            _, _, aligned = self._model.align(question.prompt, second.prompt, question.bos)
+            pairs = aligned if question.alignment is None else question.alignment
+            at = pairs[question.position] if question.position < len(pairs) else None
+        key = ("second", second.prompt, at, targets, distractors, question.bos)
         return self._keep(
-            key,
-            lambda: self._model.debug(second.prompt, targets, distractors, second.position, question.bos, stop=stop),
+            key, lambda: self._model.debug(second.prompt, targets, distractors, at, question.bos, stop=stop)
         )
 
     def _keep(self, key: _Key, make: Callable[[], Run]) -> Run:
