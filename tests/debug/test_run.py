@@ -295,12 +295,17 @@ def test_a_second_prompt_is_taken_as_the_model_runs_it(run: Run, second: Run, mo
             ask(elsewhere)
     with pytest.raises(UsageError, match="Trace both"):
         run.compare(second.trace("attn.2.1@9<-7"))
+    with pytest.raises(BadNode, match="no counterpart"):
+        run.trace("attn.2.1@9<-7").compare(second, [None] * 14)
 
 
 def test_traces_of_two_prompts_are_compared(run: Run, second: Run) -> None:
-    found = run.trace("attn.2.1@9<-7:q").compare(second.trace("attn.2.1@9<-7:q"), top=5)
-    assert found.right_value == second.trace("attn.2.1@9<-7:q").value
-    assert found.difference == pytest.approx(found.right_value - found.left_value)
+    traced = run.trace("attn.2.1@9<-7:q").trace("attn.0.2@9")
+    found = traced.compare(second, top=5)
+    beside = second.trace("attn.2.1@9<-7:q").trace("attn.0.2@9")
+    assert found.right_value == beside.value
+    assert found.difference == pytest.approx(beside.value - traced.value)
+    assert traced.compare(beside, top=5) == found
 
 
 def test_part_of_a_character_cannot_be_named_by_a_text(model: Model) -> None:

@@ -89,13 +89,6 @@ def test_a_trace_is_compared_on_both_prompts(client: TestClient, run: Run, secon
     assert (lone.status_code, lone.json()["error"]["code"]) == (422, "bad_node")
 
 
-def test_the_second_prompt_is_read_at_the_counterpart(client: TestClient, model: Model) -> None:
-    longer = "Then, when Mary and John went to the store, Mary gave a drink to"
-    body = {**QUESTION, "position": 9, "second": {"prompt": longer}, "against": "second", "top": 5}
-    found = ask(client, "/api/compare", schemas.ComparedAnswers, body)
-    assert found["right"]["direction"]["position"] == found["comparison"]["alignment"][9] != 9
-
-
 def test_without_a_target_both_prompts_explain_the_same(client: TestClient, model: Model) -> None:
     body = {"prompt": QUESTION["prompt"], "second": {"prompt": "the park and the book"}, "against": "second"}
     found = ask(client, "/api/compare", schemas.ComparedAnswers, body)

@@ -17,7 +17,7 @@ from .agreement import agreement
 from .align import Alignment, align, checked
 from .answer import Answer, answer
 from .case import Case, Second, check_edits
-from .compare import compare
+from .compare import compare, counterpart_step
 from .detail import detail
 from .direction import Reading
 from .generate import generate
@@ -235,18 +235,32 @@ class Run:
     ) -> Comparison:
         """This run beside another: candidates, value and node table with differences.
 
-        Without `other`, the model as it is on the left and this run's edits on the right; with it this run on the left.
+        Without `other`, the model as it is on the left and this run's edits on the right; with it this run on the left
+        and the other one, traced alike, on the right.
         `filters` are those of `nodes`. Raises what `nodes` raises.
         """
         if other is not None:
             self._same_tokens(other)
-            if len(self._steps) != len(other._steps):
-                raise UsageError("One run explains D and the other a trace's S.", "Trace both, or neither.")
-            return compare(self, other, self.alignment(other, alignment), filters, stop)
+            beside = self.alongside(other, alignment)
+            return compare(self, beside, self.alignment(other, alignment), filters, stop)
         plain = self.unedited
         for step in self._steps:
             plain = plain.trace(step.node, step.through)
         return compare(plain, self, list(range(len(self._case.ids))), filters, stop)
+
+    def alongside(self, other: Run, alignment: Sequence[int | None] | None = None) -> Run:
+        """Another prompt's run, traced as this one is, at the aligned positions; itself where it is traced already.
+
+        Raises BadNode where a traced token has no counterpart, UsageError where only the other run is a trace.
+        """
+        if len(self._steps) == len(other._steps):
+            return other
+        if other._steps:
+            raise UsageError("The other run explains another number than this one.", "Trace both, or this one alone.")
+        pairs = self.alignment(other, alignment)
+        for step in self._steps:
+            other = other.trace(counterpart_step(str(step), pairs))
+        return other
 
     def alignment(self, other: Run, alignment: Sequence[int | None] | None = None) -> Alignment:
         """The counterpart of each token in another run's prompt: as given, or by their tokens. Raises UsageError."""

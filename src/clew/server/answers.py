@@ -69,12 +69,7 @@ class Answers:
             right = self._run(question, table, stop)
             comparison = right.compare(stop=stop, **table)
         else:
-            from ..debug.compare import counterpart_step
-
-            right = self._second(question, stop)
-            pairs = left.alignment(right, question.alignment)
-            for step in question.trace:
-                right = right.trace(counterpart_step(step, pairs)).ready(stop)
+            right = left.alongside(self._second(question, stop), question.alignment).ready(stop)
             comparison = left.compare(right, question.alignment, stop, **table)
         sides = {"left": _document(left, question, stop), "right": _document(right, question, stop)}
         return encode({**sides, "comparison": comparison.to_dict()})
@@ -165,14 +160,10 @@ class Answers:
             # The model's top prediction is that of the first prompt: both sides explain the same difference.
             plain = question.model_copy(update={"edits": [], "trace": []})
             targets = tuple(token.id for token in self._run(plain, {}, stop).direction.targets)
-        at = second.position
-        if at is None and question.position is not None:
-            _, _, aligned = self._model.align(question.prompt, second.prompt, question.bos)
-            pairs = aligned if question.alignment is None else question.alignment
-            at = pairs[question.position] if question.position < len(pairs) else None
-        key = ("second", second.prompt, at, targets, distractors, question.bos)
+        key = ("second", second.prompt, second.position, targets, distractors, question.bos)
         return self._keep(
-            key, lambda: self._model.debug(second.prompt, targets, distractors, at, question.bos, stop=stop)
+            key,
+            lambda: self._model.debug(second.prompt, targets, distractors, second.position, question.bos, stop=stop),
         )
 
     def _keep(self, key: _Key, make: Callable[[], Run]) -> Run:

@@ -52,7 +52,7 @@ class SecondPrompt(Request):
     """A second prompt, and after which token its own D is read."""
 
     prompt: str
-    position: int | None = Field(default=None, description="null: the counterpart of the first one's, or the last.")
+    position: int | None = Field(default=None, description="null: the last.")
 
 
 class Question(Request):

@@ -1060,7 +1060,7 @@ export interface components {
             prompt: string;
             /**
              * Position
-             * @description null: the counterpart of the first one's, or the last.
+             * @description null: the last.
              */
             position?: number | null;
         };
