@@ -137,6 +137,18 @@ def test_the_sweep_is_one_patch_at_a_time(run: Run, second: Run) -> None:
     assert last.restored == pytest.approx(1, abs=1e-3)
 
 
+def test_a_trace_is_swept_towards_itself_on_the_other_prompt(run: Run, second: Run) -> None:
+    traced = run.trace("neuron.1.3@9:gate")
+    span = second.trace("neuron.1.3@9:gate").value - traced.value
+    cells = {cell.place: cell for cell in traced.sweep(second)}
+    assert all(cell.position <= 9 and cell.layer <= 1 for cell in cells.values())
+    for place in ("attn.0.2@9", "attn.1.0@9", "neuron.0.*@8", "resid.0@9"):
+        moved = cells[place].value - traced.value
+        assert cells[place].restored == pytest.approx(moved / span, abs=1e-4 / abs(span))
+    (row,) = traced.verify(nodes=["attn.0.2@9"], ablation="resample", other=second)
+    assert traced.value - cells["attn.0.2@9"].value == pytest.approx(row.verified_effect, abs=1e-5)
+
+
 def test_the_same_prompt_has_nothing_to_restore(run: Run) -> None:
     assert all(cell.restored is None for cell in run.sweep(run, kinds=["mlp"]))
 
@@ -146,8 +158,6 @@ def test_a_sweep_of_the_wrong_kind_is_refused(run: Run, second: Run) -> None:
         run.sweep(second, kinds=["embed"])
     with pytest.raises(UsageError, match="No token"):
         run.sweep(second, alignment=[None] * len(run.tokens))
-    with pytest.raises(UsageError, match="trace"):
-        run.trace("attn.2.1@9<-7").sweep(second)
 
 
 def test_traces_chain(run: Run) -> None:

@@ -345,7 +345,8 @@ class Run:
     ) -> Records[SweepCell]:
         """Every place of these kinds patched from the second prompt, one at a time: heads, the stream and MLPs.
 
-        Raises UsageError or Cancelled.
+        In a trace it is S that moves towards its value on the second prompt, traced alike.
+        Raises BadNode, UsageError or Cancelled.
         """
         return Records(cell for batch in self.sweeping(second, kinds, alignment, stop) for cell in batch)
 
@@ -357,12 +358,11 @@ class Run:
         stop: Stop | None = None,
     ) -> Iterator[Batch[SweepCell]]:
         """`sweep`, batch by batch as the cells are measured."""
-        if self._steps:
-            raise UsageError("A sweep restores D, and a trace explains another number.", "Go back to D to sweep.")
         pair = self._second(second, alignment)
         self._same_tokens(second)
+        target = self.alongside(second, alignment).value
         wanted = places(self._case, self._scalar(), kinds, pair)
-        for cells in sweep(self._case, self._scalar(), wanted, pair, self.value, second.value, stop):
+        for cells in sweep(self._case, self._scalar(), wanted, pair, self.value, target, stop):
             yield Batch(cells, len(wanted))
 
     def generate(self, n: int = GENERATED, temperature: float = 0.0, seed: int = 0) -> Records[GeneratedToken]:

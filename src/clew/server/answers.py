@@ -107,7 +107,8 @@ class Answers:
     def sweep(self, question: SweepQuestion, stop: Stop) -> Iterator[bytes]:
         """The events of a sweep."""
         run, second = self._run(question, {}, stop), self._second(question, stop)
-        ends = {"first": run.value, "second": second.value, "alignment": run.alignment(second, question.alignment)}
+        target = run.alongside(second, question.alignment).value
+        ends = {"first": run.value, "second": target, "alignment": run.alignment(second, question.alignment)}
         done, start = 0, time.perf_counter()
         for batch in run.sweeping(second, question.kinds, question.alignment, stop):
             if not done:
