@@ -31,6 +31,8 @@ any_unicode = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 with_surrogates = st.text(st.characters(), max_size=60)
 generous = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
+PART = "\ufffd"  # how part of a character is shown
+
 
 @generous
 @given(any_unicode.filter(bool))
@@ -54,10 +56,17 @@ def test_any_field_is_checked_or_refused_in_a_sentence(smollm2: Model, text: str
             smollm2.check_token(text)
         return
     found = smollm2.check_token(text)
-    assert found.ok == (len(found.tokens) == 1)
+    assert found.ok == (len(found.tokens) == 1 and PART not in text)
     assert found.ok or found.warning
     for fix in found.fixes:
         assert smollm2.check_token(fix).ok
+
+
+@pytest.mark.parametrize("text", [PART, f" {PART}", "\u4eca"])
+def test_part_of_a_character_is_neither_a_token_nor_a_fix(smollm2: Model, text: str) -> None:
+    found = smollm2.check_token(text)
+    assert not found.ok
+    assert all(PART not in fix for fix in found.fixes)
 
 
 def test_a_word_without_its_space_is_warned_of(smollm2: Model) -> None:

@@ -86,7 +86,7 @@ def check_token(subject: SubjectModel, text: str) -> TokenCheck:
     if not ids:
         return TokenCheck(text, tokens, False, "Type a token.", [])
     first = tokens[0].text
-    if not fixes and first.strip() and len(pieces(subject, first)) == 1:
+    if not fixes and first.strip() and "\ufffd" not in first and len(pieces(subject, first)) == 1:
         fixes = [first]
     shown = " + ".join(repr(token.text) for token in tokens[:6]) + (" + …" if len(tokens) > 6 else "")
     return TokenCheck(text, tokens, False, f"This is {len(ids)} tokens to the model: {shown}.", fixes)
