@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ..edits import Place
 from ..errors import BadNode, UsageError
-from ..models.clean import Clean, clean_run, others_mean
+from ..models.clean import Clean, clean_run
+from ..models.interventions import others_mean
 from ..models.replay import Change, Cone, replay
 from ..models.tape import Stop
 from .case import Case, Second

@@ -149,8 +149,3 @@ class _Recorder:
 
 def _keeping(kept: dict[int, Tensor], layer: int) -> Callable[..., None]:
     return lambda module, args: kept.__setitem__(layer, args[0][0])
-
-
-def others_mean(held: Float[Tensor, "t w"]) -> Float[Tensor, "t w"]:
-    """At each position the mean over all others; of one position alone, not a number."""
-    return (held.sum(0) - held) / (len(held) - 1)

@@ -233,7 +233,7 @@ def _function(anatomy: Anatomy, edit: Edit, source: Source) -> tuple[Bool[Tensor
         case "mean":
             held = source.here(edit.place)
             # One row more, the mean over the whole prompt, for what is generated after it.
-            table = torch.cat([(held.sum(0) - held) / (len(held) - 1), held.mean(0, keepdim=True)])
+            table = torch.cat([others_mean(held), held.mean(0, keepdim=True)])
             return None, lambda x, at: table[at.clamp_max(len(table) - 1)].expand_as(x)
         case "patch":
             assert source.there is not None and source.counterpart is not None
@@ -245,6 +245,11 @@ def _function(anatomy: Anatomy, edit: Edit, source: Source) -> tuple[Bool[Tensor
             if edit.place.positions is None:
                 steps = steps[source.position : source.position + 1]
             return None, lambda x, at: x + steps[at.clamp_max(len(steps) - 1)]
+
+
+def others_mean(held: Float[Tensor, "t w"]) -> Float[Tensor, "t w"]:
+    """At each position the mean over all others; of one position alone, not a number."""
+    return (held.sum(0) - held) / (len(held) - 1)
 
 
 def unit_steps(anatomy: Anatomy, place: Place, held: Float[Tensor, "t w"]) -> Float[Tensor, "t w"]:
