@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import platformdirs
@@ -22,6 +23,19 @@ VERIFIED = 100  # nodes verified unless told otherwise
 GENERATED = 24  # tokens a continuation adds
 CANDIDATES = 10  # next-token candidates shown besides targets and distractors
 PUSHED = 10  # output or input tokens listed per node
+RELATED = 10  # components listed per relation
+FOUND = 50  # components a page of a search lists
+
+CONTEXT = 128  # tokens of a corpus read at once
+WINDOW = 64  # of these shown per example of a neuron
+COLLECTED = 50_000  # tokens a collection reads
+TOP_EXAMPLES = 20  # kept per component
+BOTTOM_EXAMPLES = 5  # of neurons that can be negative
+BAND_EXAMPLES = 3  # of each band
+RANDOM_EXAMPLES = 5
+BANDS = 4  # octaves below the maximum that examples are drawn from
+BATCH = 8  # contexts in one forward pass
+SHARD_TOKENS = 16_384  # tokens between two savings
 
 MAX_NODES = 20_000  # rows a threshold may let through
 MAX_EDITS = 256  # in one stack
@@ -31,6 +45,8 @@ MAX_PROMPT_CHARS = 200_000
 MAX_TOKEN_CHARS = 200  # one target or distractor field
 MAX_TOKENS_PER_SIDE = 64  # targets, or distractors
 MAX_BODY_BYTES = 1_000_000
+MAX_FOUND = 1000
+MAX_COLLECTED = 10_000_000  # tokens, from the page
 MAX_QUEUE = 8  # model jobs waiting; the next one is refused
 
 
@@ -43,3 +59,8 @@ def home() -> Path:
 def models_folder() -> Path:
     """Where pulled models live, one folder each."""
     return home() / "models"
+
+
+def atlas_of(model: str) -> Path:
+    """Where the atlas of a model lies unless it is put elsewhere."""
+    return home() / "atlases" / re.sub(r"[^A-Za-z0-9._-]+", "--", model).strip("-.")

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from starlette.testclient import TestClient
 
 from clew.debug import Model
-from clew.server import schemas
 from clew.server.answers import Answers
+from clew.server.schemas import debugger as schemas
 
 from .conftest import QUESTION
 

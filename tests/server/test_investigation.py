@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 from clew.debug import Model, Run
 from clew.debug.records import GeneratedToken
 from clew.errors import NotFinite
-from clew.server import schemas
 from clew.server.app import create_app
+from clew.server.schemas import debugger as schemas
 
 from .conftest import QUESTION, served
 from .test_debugger import ask, strip

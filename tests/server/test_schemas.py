@@ -14,15 +14,26 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from clew import records as shared
+from clew.atlas import records as atlas
 from clew.debug import records
 from clew.models import store
-from clew.server import openapi, schemas
+from clew.server import openapi
+from clew.server.schemas import atlas as atlas_schemas
+from clew.server.schemas import base, debugger, status
 
 RECORDS = [
     record
-    for record in vars(records).values()
-    if dataclasses.is_dataclass(record) and isinstance(record, type) and record.__module__ == records.__name__
+    for module in (shared, records, atlas)
+    for record in vars(module).values()
+    if dataclasses.is_dataclass(record) and isinstance(record, type) and record.__module__ == module.__name__
 ]
+SCHEMAS = {
+    schema.__name__: schema
+    for module in (base, status, debugger, atlas_schemas)
+    for schema in vars(module).values()
+    if isinstance(schema, type) and issubclass(schema, BaseModel) and schema.__module__ == module.__name__
+}
 
 
 def shape(annotation: object) -> object:
@@ -39,7 +50,7 @@ def shape(annotation: object) -> object:
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
 def test_every_record_has_its_schema_field_for_field(record: type) -> None:
-    schema = getattr(schemas, record.__name__)
+    schema = SCHEMAS[record.__name__]
     assert all(field.is_required() for field in schema.model_fields.values())
     wanted = {name: shape(hint) for name, hint in typing.get_type_hints(record).items()}
     found = {name: shape(hint) for name, hint in typing.get_type_hints(schema).items() if name != "model_config"}
@@ -53,7 +64,7 @@ def test_every_record_has_its_schema_field_for_field(record: type) -> None:
 
 def test_installed_models_are_told_without_their_place() -> None:
     fields = {field.name for field in dataclasses.fields(store.InstalledModel)}
-    assert set(schemas.InstalledModel.model_fields) == fields - {"path"}
+    assert set(status.InstalledModel.model_fields) == fields - {"path"}
 
 
 def test_openapi_json_is_up_to_date() -> None:

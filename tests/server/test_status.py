@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from clew import __version__, settings
 from clew.debug import Model
 from clew.models import store
-from clew.server import schemas
+from clew.server.schemas import status as schemas
 
 from ..tiny import tiny_model_folder
 

@@ -13,7 +13,8 @@ from .terminal import AGAINST, TOWARDS, percent, signed, tint, visible
 
 if TYPE_CHECKING:
     from ..debug import Run
-    from ..debug.records import Accounting, Candidate, Direction, ModelInfo, NodeEffect, Token, VocabToken
+    from ..debug.records import Accounting, Candidate, Direction, ModelInfo, NodeEffect
+    from ..records import Token, VocabToken
 
 LONG_PROMPT = 120  # tokens shown in full
 _DIGITS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")

@@ -14,7 +14,8 @@ from .terminal import AGAINST, TOWARDS, percent, signed, tint, visible
 
 if TYPE_CHECKING:
     from ..debug import Run
-    from ..debug.records import CandidateChange, Comparison, Direction, ModelInfo, NodeChange, NodeEffect, Token
+    from ..debug.records import CandidateChange, Comparison, Direction, ModelInfo, NodeChange, NodeEffect
+    from ..records import Token
 
 _LISTED = 16  # tokens named before the rest is counted
 # Terminal columns from which a table has room for more than its first and last columns.

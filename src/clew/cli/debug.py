@@ -50,7 +50,8 @@ from .terminal import (
 
 if TYPE_CHECKING:
     from ..debug import Model, Run
-    from ..debug.records import Comparison, NodeEffect, Records, SweepCell
+    from ..debug.records import Comparison, NodeEffect, SweepCell
+    from ..records import Records
 
 
 def debug(

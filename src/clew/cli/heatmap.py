@@ -14,7 +14,8 @@ from .terminal import AGAINST, TOWARDS, signed, tint
 
 if TYPE_CHECKING:
     from ..debug import Run
-    from ..debug.records import SweepCell, Token
+    from ..debug.records import SweepCell
+    from ..records import Token
 
 _TITLES = {"resid": "stream after the layer", "attn": "strongest head", "mlp": "MLP"}
 _SHADES = ((0.75, "█"), (0.5, "▓"), (0.25, "▒"), (0.05, "░"))

@@ -18,7 +18,8 @@ from .terminal import notes, read_text
 
 if TYPE_CHECKING:
     from ..debug import Model, Run
-    from ..debug.records import Batch, NodeEffect, Record, Records
+    from ..debug.records import NodeEffect
+    from ..records import Batch, Record, Records
 
 R = TypeVar("R", bound="Record")
 

@@ -58,7 +58,8 @@ from .terminal import (
 
 if TYPE_CHECKING:
     from ..debug import Run
-    from ..debug.records import Comparison, ModelInfo, NodeEffect, Token, TraceStep
+    from ..debug.records import Comparison, ModelInfo, NodeEffect, TraceStep
+    from ..records import Token
 
 
 def trace(

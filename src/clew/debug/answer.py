@@ -12,10 +12,11 @@ from torch import Tensor
 from ..errors import NotFinite
 from ..models.subject import SubjectModel
 from ..models.tape import Stop, Tape
+from ..records import Records
 from .case import Case
 from .effects import Effects
 from .ranking import Selection
-from .records import NodeEffect, Records
+from .records import NodeEffect
 from .scalar import Final, Scalar
 
 

@@ -19,12 +19,12 @@ from torch import Tensor
 from ..errors import PromptTooLong
 from ..models import attention
 from ..models.subject import SubjectModel
+from ..records import Record, Records
 from .answer import answer
 from .case import Case
 from .direction import Reading, reading
 from .model import Model
 from .ranking import Selection
-from .records import Record, Records
 from .scalar import Final
 
 FLOOR_ATTENTION = "sdpa"

@@ -12,9 +12,10 @@ from ..models.anatomy import Anatomy, Layer, Norm, Projection
 from ..models.probe import LayerProbe, probe
 from ..models.subject import SubjectModel
 from ..nodes import Node
+from ..records import TokenScore
 from ..settings import PUSHED
 from .case import Case
-from .records import Excitation, NodeDetail, NodeEffect, TokenScore
+from .records import Excitation, NodeDetail, NodeEffect
 
 
 @dataclass(frozen=True)

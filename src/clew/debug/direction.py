@@ -16,8 +16,9 @@ from torch import Tensor
 from ..errors import BadDirection, NotOneToken
 from ..models.anatomy import Anatomy
 from ..models.subject import SubjectModel
+from ..records import VocabToken
 from ..settings import MAX_TOKEN_CHARS, MAX_TOKENS_PER_SIDE
-from .records import TokenCheck, VocabToken
+from .records import TokenCheck
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from ..errors import PositionOutOfRange
 from ..models.progress import Progress
 from ..models.subject import SubjectModel, load_subject
 from ..models.tape import Stop
+from ..records import Records, Token
 from ..settings import DEFAULT_MODEL, TOP
 from .align import Alignment, align
 from .answer import predict
 from .case import Case
 from .direction import check_token, reading, token_ids
 from .ranking import Selection
-from .records import ModelInfo, Records, Token, TokenCheck
+from .records import ModelInfo, TokenCheck
 from .run import Run
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from ..models.probe import probe
 from ..models.subject import SubjectModel
 from ..models.tape import Stop
 from ..nodes import Node, parse
+from ..records import Batch, Records, Token, VocabToken
 from ..settings import CANDIDATES, GENERATED, MAX_STEPS, TOP, VERIFIED
 from .agreement import agreement
 from .align import Alignment, align, checked
@@ -26,7 +27,6 @@ from .ranking import Selection
 from .records import (
     Accounting,
     Agreement,
-    Batch,
     Candidate,
     Comparison,
     Direction,
@@ -37,13 +37,10 @@ from .records import (
     NodeDetail,
     NodeEffect,
     Pattern,
-    Records,
     SweepCell,
     Timing,
-    Token,
     TokenEffect,
     TraceStep,
-    VocabToken,
 )
 from .scalar import Final, Scalar
 from .sweep import SWEPT, places, sweep

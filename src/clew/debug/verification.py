@@ -10,10 +10,11 @@ from ..edits import Place
 from ..errors import UsageError
 from ..models.tape import Stop
 from ..nodes import Node
+from ..records import Batch, Records
 from ..settings import MAX_NODES
 from .case import Case, Second
 from .estimators import refined
-from .records import Batch, NodeEffect, Records
+from .records import NodeEffect
 from .scalar import Scalar
 from .verify import Ablation, measure
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import NotFinite, UsageError
 from .events import event
 from .jobs import Stop
-from .schemas import (
+from .schemas.debugger import (
     AlignQuestion,
     CompareQuestion,
     Filters,

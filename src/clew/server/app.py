@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
@@ -13,10 +14,11 @@ from starlette.middleware.gzip import GZipMiddleware
 from .. import settings
 from . import errors
 from .answers import Answers
+from .browser import Browser
 from .events import describe
 from .jobs import Jobs
-from .routes import debugger, status
-from .schemas import ErrorReply
+from .routes import components, debugger, status
+from .schemas.base import ErrorReply
 from .security import BodyLimit, Guard, SecurityHeaders
 from .state import State
 from .static import Pages
@@ -34,16 +36,20 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(model: Model, token: str | None = None, max_queue: int = settings.MAX_QUEUE) -> FastAPI:
+def create_app(
+    model: Model, token: str | None = None, max_queue: int = settings.MAX_QUEUE, atlas: Path | None = None
+) -> FastAPI:
     """The server of one loaded model.
 
     Without a `token` it answers to loopback names only; with one it answers to any name, whoever has the token.
+    `atlas` is the folder of the atlas to show and to collect into; by default the model's own under $CLEW_HOME.
     """
+    browser = Browser(model, settings.atlas_of(model.name) if atlas is None else atlas)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         jobs = Jobs(max_queue)
-        app.state.clew = State(model, jobs, Answers(model))
+        app.state.clew = State(model, jobs, Answers(model), browser)
         yield
         jobs.close()
 
@@ -84,6 +90,7 @@ def routed(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | No
     api = APIRouter(prefix="/api")
     api.include_router(status.router, responses={code: _ERRORS[code] for code in (403, 500)})
     api.include_router(debugger.router, responses=_ERRORS)
+    api.include_router(components.router, responses=_ERRORS)
     app.include_router(api)
     return app
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends, Request
 
 from .answers import Answers
+from .browser import Browser
 from .jobs import Jobs
 
 if TYPE_CHECKING:
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class State:
-    """The model, its worker and the answers it has given; kept in `app.state.clew` while the app runs."""
+    """The model, its worker, its answers and its components; kept in `app.state.clew` while the app runs."""
 
     model: Model
     jobs: Jobs
     answers: Answers
+    browser: Browser
 
 
 async def _state(request: Request) -> State:

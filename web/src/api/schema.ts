@@ -242,6 +242,193 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/atlas": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The open atlas */
+        get: operations["atlas"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/components/{component}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the atlas holds of one component */
+        get: operations["component"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/components/{component}/pairs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All pairs of one example of a head */
+        get: operations["component_pairs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/components/{component}/cofiring": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Components that fire where it does */
+        get: operations["component_cofiring"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/components/{component}/card": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A component in short */
+        get: operations["component_card"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/components/{component}/weights": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a component's weights say */
+        get: operations["component_weights"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/components/prompt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a component does on a prompt */
+        post: operations["component_prompt"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/search/prompt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Which components fire on a text */
+        post: operations["search_prompt"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/search/token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Which components have top examples on a token */
+        post: operations["search_token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/search/pushed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Which components push an output token */
+        post: operations["search_pushed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/collect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Collect an atlas from the text that ships with Python; events progress and done */
+        post: operations["collect"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -363,6 +550,86 @@ export interface components {
             trace: components["schemas"]["TraceStep"][];
         };
         /**
+         * AtlasInfo
+         * @description An atlas at a glance. `sites` names its blocks, such as attn.0 or neuron.5.
+         */
+        AtlasInfo: {
+            /** Name */
+            name: string;
+            /** Version */
+            version: number;
+            model: components["schemas"]["AtlasModel"];
+            /** Corpus */
+            corpus: string;
+            /** Seed */
+            seed: number;
+            /** Bos */
+            bos: boolean;
+            /** Tokens */
+            tokens: number;
+            /** Contexts */
+            contexts: number;
+            /** Context Length */
+            context_length: number;
+            /** Window */
+            window: number;
+            /** Components */
+            components: number;
+            /** Sites */
+            sites: string[];
+            /** Imported */
+            imported: string | null;
+        };
+        /**
+         * AtlasModel
+         * @description The model that an atlas is of.
+         */
+        AtlasModel: {
+            /** Name */
+            name: string;
+            /** Family */
+            family: string | null;
+            /** N Layers */
+            n_layers: number;
+            /** N Heads */
+            n_heads: number;
+            /** N Neurons */
+            n_neurons: number;
+            /** D Model */
+            d_model: number | null;
+            /** Fingerprint */
+            fingerprint: string | null;
+        };
+        /**
+         * AtlasStatus
+         * @description The open atlas, or null and in `problem` why the one that is there could not be opened.
+         */
+        AtlasStatus: {
+            atlas: components["schemas"]["AtlasInfo"] | null;
+            /** Problem */
+            problem: string | null;
+            /** Collecting */
+            collecting: boolean;
+        };
+        /**
+         * Band
+         * @description Random examples from contexts whose score lies in [low, high); band 0 holds the maximum.
+         */
+        Band: {
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+            /** Quantile Low */
+            quantile_low: number | null;
+            /** Quantile High */
+            quantile_high: number | null;
+            /** Contexts */
+            contexts: number | null;
+            /** Examples */
+            examples: components["schemas"]["Example"][];
+        };
+        /**
          * Candidate
          * @description A possible next token; `rank` counts from 0, `logprob` is natural.
          */
@@ -393,6 +660,83 @@ export interface components {
             right: components["schemas"]["Candidate"];
             /** Difference */
             difference: number;
+        };
+        /**
+         * Card
+         * @description A component in short, for a name that is pointed at.
+         */
+        Card: {
+            /** Id */
+            id: string;
+            /** Density */
+            density: number | null;
+            /** Maximum */
+            maximum: number | null;
+            example: components["schemas"]["Example"] | null;
+            /** Up */
+            up: components["schemas"]["TokenScore"][];
+        };
+        /**
+         * CoFiring
+         * @description Another component with `shared` of its top examples at the tokens where this one has its own.
+         */
+        CoFiring: {
+            /** Id */
+            id: string;
+            /** Shared */
+            shared: number;
+            /** Share */
+            share: number;
+        };
+        /**
+         * CoFirings
+         * @description The components that fire where this one does, most shared first.
+         */
+        CoFirings: {
+            /** Rows */
+            rows: components["schemas"]["CoFiring"][];
+        };
+        /**
+         * CollectDone
+         * @description The last event of a collection: the atlas it made, now open.
+         */
+        CollectDone: {
+            atlas: components["schemas"]["AtlasInfo"];
+        };
+        /**
+         * CollectProgress
+         * @description How far a collection is; counts are tokens, for `merge` components.
+         */
+        CollectProgress: {
+            /**
+             * Stage
+             * @enum {string}
+             */
+            stage: "read" | "collect" | "merge";
+            /** Done */
+            done: number;
+            /** Total */
+            total: number;
+            /** Tokens Per S */
+            tokens_per_s: number | null;
+            /** Seconds Left */
+            seconds_left: number | null;
+        };
+        /**
+         * CollectRequest
+         * @description What to collect into the server's atlas, from the text that ships with Python.
+         */
+        CollectRequest: {
+            /**
+             * Tokens
+             * @default 50000
+             */
+            tokens: number;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
         };
         /**
          * CompareQuestion
@@ -499,6 +843,56 @@ export interface components {
             nodes: components["schemas"]["NodeChange"][];
         };
         /**
+         * Component
+         * @description What the atlas holds of one component; null and empty lists without one.
+         */
+        Component: {
+            /** Id */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "embed" | "attn" | "neuron" | "latent" | "error" | "bias" | "direct";
+            /** Layer */
+            layer: number;
+            /** Index */
+            index: number;
+            /** Previous */
+            previous: string | null;
+            /** Next */
+            next: string | null;
+            stats: components["schemas"]["Stats"] | null;
+            types: components["schemas"]["HeadTypes"] | null;
+            /** Top */
+            top: components["schemas"]["Example"][];
+            /** Bottom */
+            bottom: components["schemas"]["Example"][];
+            /** Bands */
+            bands: components["schemas"]["Band"][];
+            /** Random */
+            random: components["schemas"]["Example"][];
+        };
+        /**
+         * ComponentPrompt
+         * @description A component, and a prompt to read it on.
+         */
+        ComponentPrompt: {
+            /**
+             * Component
+             * @description A component id, such as neuron.5.200 or attn.23.3.
+             */
+            component: string;
+            /** Prompt */
+            prompt: string;
+            /**
+             * Bos
+             * @description Put the model's start token first.
+             * @default false
+             */
+            bos: boolean;
+        };
+        /**
          * Direction
          * @description D = mean logit(targets) − mean logit(distractors) at `position`; without distractors the second term is the
          *     mean logit over the vocabulary. Logits are before any soft-cap.
@@ -537,9 +931,50 @@ export interface components {
         };
         /**
          * Example
-         * @description The question that the page opens with.
+         * @description A piece of text, and what a component does on each of its tokens.
+         *
+         *     `activation` is the score it was chosen by, at token `peak` of the piece. For a head: the largest pair value
+         *     A[P,S]·‖V_S W_O‖, P at `peak` and S at `source`; `activations` is for each token the largest value into it
+         *     (attended from), `attended` the largest out of it (attended to).
          */
         Example: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "top" | "bottom" | "band" | "random";
+            /** Band */
+            band: number | null;
+            /** Rank */
+            rank: number;
+            /** Text */
+            text: string;
+            /** Tokens */
+            tokens: string[];
+            /** Ids */
+            ids: number[];
+            /** Activations */
+            activations: number[];
+            /** Attended */
+            attended: number[] | null;
+            /** Activation */
+            activation: number;
+            /** Peak */
+            peak: number;
+            /** Source */
+            source: number | null;
+            /** Context */
+            context: number;
+            /** Start */
+            start: number;
+            /** Origin */
+            origin: string;
+        };
+        /**
+         * ExampleQuestion
+         * @description The question that the page opens with.
+         */
+        ExampleQuestion: {
             /** Prompt */
             prompt: string;
             /** Target */
@@ -563,6 +998,38 @@ export interface components {
             source: number | null;
             /** Tokens */
             tokens: components["schemas"]["TokenScore"][];
+        };
+        /**
+         * Firing
+         * @description A component that fires at a token of a prompt; `ratio` is over its largest activation in the corpus.
+         */
+        Firing: {
+            /** Id */
+            id: string;
+            /** Position */
+            position: number;
+            /** Activation */
+            activation: number;
+            /** Z */
+            z: number | null;
+            /** Ratio */
+            ratio: number | null;
+            /** Density */
+            density: number | null;
+            /** Strong */
+            strong: number | null;
+        };
+        /**
+         * Firings
+         * @description One page of the components that fire on a prompt; `total` were found.
+         */
+        Firings: {
+            /** Tokens */
+            tokens: components["schemas"]["Token"][];
+            /** Total */
+            total: number;
+            /** Rows */
+            rows: components["schemas"]["Firing"][];
         };
         /**
          * GenerateDone
@@ -652,6 +1119,34 @@ export interface components {
             text: string;
             /** Probability */
             probability: number;
+        };
+        /**
+         * HeadTypes
+         * @description Mean attention weight as known types of head attend, and a row's entropy in nats.
+         */
+        HeadTypes: {
+            /** Previous */
+            previous: number | null;
+            /** Current */
+            current: number | null;
+            /** First */
+            first: number | null;
+            /** Same */
+            same: number | null;
+            /** Induction */
+            induction: number | null;
+            /** Entropy */
+            entropy: number | null;
+        };
+        /**
+         * Histogram
+         * @description How many tokens had an activation in [edges[i], edges[i+1]); log-spaced, one bin around zero.
+         */
+        Histogram: {
+            /** Edges */
+            edges: number[];
+            /** Counts */
+            counts: number[];
         };
         /**
          * InstalledModel
@@ -913,6 +1408,38 @@ export interface components {
             nodes: components["schemas"]["NodeEffect"][];
         };
         /**
+         * OnPrompt
+         * @description What one component does on every token of a prompt.
+         */
+        OnPrompt: {
+            /** Id */
+            id: string;
+            /** Tokens */
+            tokens: components["schemas"]["Token"][];
+            /** Activations */
+            activations: number[];
+            /** Attended */
+            attended: number[] | null;
+            /** Writes */
+            writes: number[] | null;
+            /** Pattern */
+            pattern: number[][] | null;
+            /** Pairs */
+            pairs: number[][] | null;
+            /** Z */
+            z: number[] | null;
+            /** Below */
+            below: number[] | null;
+        };
+        /**
+         * Pairs
+         * @description The value of every pair of an example's tokens: row i holds the value i ← j for j from 0 to i.
+         */
+        Pairs: {
+            /** Rows */
+            rows: number[][];
+        };
+        /**
          * Pattern
          * @description A head's attention: row P holds its weights on tokens 0 to P.
          */
@@ -978,6 +1505,56 @@ export interface components {
             head: string;
         };
         /**
+         * PromptSearch
+         * @description Which components fire on this text, at one token or anywhere (then each at its own strongest token).
+         */
+        PromptSearch: {
+            /** Kinds */
+            kinds?: ("attn" | "neuron")[] | null;
+            /** Layers */
+            layers?: number[] | null;
+            /**
+             * Max Density
+             * @description Only components active within three octaves of their maximum on at most this share of tokens.
+             */
+            max_density?: number | null;
+            /**
+             * Ascending
+             * @default false
+             */
+            ascending: boolean;
+            /**
+             * Offset
+             * @default 0
+             */
+            offset: number;
+            /**
+             * Limit
+             * @default 50
+             */
+            limit: number;
+            /** Prompt */
+            prompt: string;
+            /**
+             * Bos
+             * @description Put the model's start token first.
+             * @default false
+             */
+            bos: boolean;
+            /**
+             * Position
+             * @description null: anywhere.
+             */
+            position?: number | null;
+            /**
+             * Sort
+             * @description Without an atlas only activation can be sorted by.
+             * @default z
+             * @enum {string}
+             */
+            sort: "z" | "activation" | "ratio" | "density" | "strong";
+        };
+        /**
          * PromptText
          * @description A text to tokenize.
          */
@@ -990,6 +1567,68 @@ export interface components {
              * @default false
              */
             bos: boolean;
+        };
+        /**
+         * PushMatch
+         * @description A component that writes a token.
+         */
+        PushMatch: {
+            /** Id */
+            id: string;
+            /** Push */
+            push: number;
+            /** Density */
+            density: number | null;
+            /** Strong */
+            strong: number | null;
+        };
+        /**
+         * PushMatches
+         * @description One page of the components that push a token; `total` were found.
+         */
+        PushMatches: {
+            /** Total */
+            total: number;
+            /** Rows */
+            rows: components["schemas"]["PushMatch"][];
+        };
+        /**
+         * PushSearch
+         * @description Which components push this output token.
+         */
+        PushSearch: {
+            /** Kinds */
+            kinds?: ("attn" | "neuron")[] | null;
+            /** Layers */
+            layers?: number[] | null;
+            /**
+             * Max Density
+             * @description Only components active within three octaves of their maximum on at most this share of tokens.
+             */
+            max_density?: number | null;
+            /**
+             * Ascending
+             * @default false
+             */
+            ascending: boolean;
+            /**
+             * Offset
+             * @default 0
+             */
+            offset: number;
+            /**
+             * Limit
+             * @default 50
+             */
+            limit: number;
+            /** Token */
+            token: string;
+            /**
+             * Sort
+             * @default push
+             * @enum {string}
+             */
+            sort: "push" | "density" | "strong";
         };
         /**
          * Question
@@ -1052,6 +1691,18 @@ export interface components {
             waiting: number;
         };
         /**
+         * Relation
+         * @description Another component, and how strongly weights tie it; `through` is the input that reads, null between writes.
+         */
+        Relation: {
+            /** Id */
+            id: string;
+            /** Weight */
+            weight: number;
+            /** Through */
+            through: ("in" | "gate" | "up" | "q" | "k" | "v") | null;
+        };
+        /**
          * SecondPrompt
          * @description A second prompt, and after which token its own D is read.
          */
@@ -1065,6 +1716,31 @@ export interface components {
             position?: number | null;
         };
         /**
+         * Stats
+         * @description A component's activation over all tokens of the corpus: a neuron's, or the norm of what a head writes.
+         */
+        Stats: {
+            /** Tokens */
+            tokens: number | null;
+            /** Density */
+            density: number | null;
+            /** Strong */
+            strong: number | null;
+            /** Mean */
+            mean: number;
+            /** Variance */
+            variance: number;
+            /** Skewness */
+            skewness: number | null;
+            /** Kurtosis */
+            kurtosis: number | null;
+            /** Minimum */
+            minimum: number | null;
+            /** Maximum */
+            maximum: number;
+            histogram: components["schemas"]["Histogram"] | null;
+        };
+        /**
          * Status
          * @description The server at a glance.
          */
@@ -1072,7 +1748,7 @@ export interface components {
             /** Version */
             version: string;
             model: components["schemas"]["ModelInfo"];
-            example: components["schemas"]["Example"];
+            example: components["schemas"]["ExampleQuestion"];
             queue: components["schemas"]["Queue"];
             limits: components["schemas"]["Limits"];
         };
@@ -1339,6 +2015,34 @@ export interface components {
             mlp: number;
         };
         /**
+         * TokenMatch
+         * @description A component with `examples` of its top examples on a token.
+         */
+        TokenMatch: {
+            /** Id */
+            id: string;
+            /** Examples */
+            examples: number;
+            /** Share */
+            share: number;
+            /** Activation */
+            activation: number;
+            /** Density */
+            density: number | null;
+            /** Strong */
+            strong: number | null;
+        };
+        /**
+         * TokenMatches
+         * @description One page of the components with top examples on a token; `total` were found.
+         */
+        TokenMatches: {
+            /** Total */
+            total: number;
+            /** Rows */
+            rows: components["schemas"]["TokenMatch"][];
+        };
+        /**
          * TokenScore
          * @description A vocabulary token and how much a node pushes it (logits) or is excited by it.
          */
@@ -1349,6 +2053,44 @@ export interface components {
             text: string;
             /** Score */
             score: number;
+        };
+        /**
+         * TokenSearch
+         * @description Which components have their top examples on this token.
+         */
+        TokenSearch: {
+            /** Kinds */
+            kinds?: ("attn" | "neuron")[] | null;
+            /** Layers */
+            layers?: number[] | null;
+            /**
+             * Max Density
+             * @description Only components active within three octaves of their maximum on at most this share of tokens.
+             */
+            max_density?: number | null;
+            /**
+             * Ascending
+             * @default false
+             */
+            ascending: boolean;
+            /**
+             * Offset
+             * @default 0
+             */
+            offset: number;
+            /**
+             * Limit
+             * @default 50
+             */
+            limit: number;
+            /** Token */
+            token: string;
+            /**
+             * Sort
+             * @default share
+             * @enum {string}
+             */
+            sort: "share" | "examples" | "activation" | "density" | "strong";
         };
         /**
          * Tokens
@@ -1480,6 +2222,26 @@ export interface components {
             id: number;
             /** Text */
             text: string;
+        };
+        /**
+         * Weights
+         * @description What a component's weights say, without any text.
+         */
+        Weights: {
+            /** Id */
+            id: string;
+            /** Up */
+            up: components["schemas"]["TokenScore"][] | null;
+            /** Down */
+            down: components["schemas"]["TokenScore"][] | null;
+            /** Excited By */
+            excited_by: components["schemas"]["TokenScore"][];
+            /** Fed By */
+            fed_by: components["schemas"]["Relation"][];
+            /** Feeds */
+            feeds: components["schemas"]["Relation"][];
+            /** Alike */
+            alike: components["schemas"]["Relation"][];
         };
     };
     responses: never;
@@ -2456,6 +3218,865 @@ export interface operations {
         };
         responses: {
             /** @description Server-sent events; closing the connection cancels. What fails after the first event is an `error` event. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": {
+                        event: string;
+                        data: string;
+                    } | {
+                        event: string;
+                        data: string;
+                    };
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    atlas: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AtlasStatus"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    component: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A component id, such as neuron.5.200 or attn.23.3. */
+                component: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Component"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    component_pairs: {
+        parameters: {
+            query: {
+                kind: "top" | "bottom" | "band" | "random";
+                rank: number;
+                band?: number | null;
+            };
+            header?: never;
+            path: {
+                /** @description A component id, such as neuron.5.200 or attn.23.3. */
+                component: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pairs"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    component_cofiring: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A component id, such as neuron.5.200 or attn.23.3. */
+                component: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CoFirings"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    component_card: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A component id, such as neuron.5.200 or attn.23.3. */
+                component: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Card"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    component_weights: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A component id, such as neuron.5.200 or attn.23.3. */
+                component: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Weights"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    component_prompt: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ComponentPrompt"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OnPrompt"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    search_prompt: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PromptSearch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Firings"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    search_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokenSearch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenMatches"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    search_pushed: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PushSearch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PushMatches"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    collect: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CollectRequest"];
+            };
+        };
+        responses: {
+            /** @description Server-sent events; closing the connection cancels. What is done is kept, and the next collection goes on. */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -8,7 +8,8 @@ from starlette.concurrency import run_in_threadpool
 from ...errors import EmptyPrompt
 from ..answers import encode
 from ..events import STREAMS, EventStream
-from ..schemas import (
+from ..schemas.base import PromptText
+from ..schemas.debugger import (
     Alignment,
     AlignQuestion,
     Answer,
@@ -23,7 +24,6 @@ from ..schemas import (
     NodeTable,
     Pattern,
     PatternQuestion,
-    PromptText,
     Question,
     SweepCells,
     SweepDone,

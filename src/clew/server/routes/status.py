@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from ... import __version__, settings
 from ...models import store
-from ..schemas import Example, InstalledModel, Limits, ModelInfo, Queue, Status
+from ..schemas.status import ExampleQuestion, InstalledModel, Limits, ModelInfo, Queue, Status
 from ..state import Shared
 
 router = APIRouter(tags=["status"])
@@ -18,7 +18,7 @@ async def status(shared: Shared) -> Status:
     return Status(
         version=__version__,
         model=ModelInfo(**shared.model.info().to_dict()),
-        example=Example(
+        example=ExampleQuestion(
             prompt=settings.EXAMPLE_PROMPT, target=settings.EXAMPLE_TARGET, distractor=settings.EXAMPLE_DISTRACTOR
         ),
         queue=Queue(running=shared.jobs.running, waiting=shared.jobs.waiting),

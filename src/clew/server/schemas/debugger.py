@@ -1,35 +1,19 @@
-"""What goes over HTTP: requests, and replies that mirror the records of `clew.debug`.
-
-openapi.json, and from it the page's TypeScript types, are generated from these models. A reply's field is required
-when it is always present; tests/server/test_schemas.py holds every reply to its record, field for field.
-"""
+"""Questions about one prompt, and their answers: the records of `clew.debug`."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from .. import settings
-from ..nodes import Kind
+from ... import settings
+from ...nodes import Kind
+from .base import MAX_LISTED, Index, Reply, Request, Token, TokenScore, VocabToken
 
 Logits = Annotated[float, Field(description="In logits.")]
-Index = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 # At most this many rows per end of each metric, so that the union of all ends stays within MAX_NODES.
 MAX_TOP = settings.MAX_NODES // 8
-# Longer than any list of layers or positions a person or a page asks for.
-MAX_LISTED = 4096
-
-
-class Request(BaseModel):
-    """A request body; unknown fields and values of another type are refused, not guessed at."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Reply(BaseModel):
-    model_config = ConfigDict(extra="forbid")
 
 
 # Requests
@@ -39,13 +23,6 @@ class Text(Request):
     """A text to check as a target or distractor."""
 
     text: str
-
-
-class PromptText(Request):
-    """A text to tokenize."""
-
-    text: str
-    bos: bool = Field(default=False, description="Put the model's start token first.")
 
 
 class SecondPrompt(Request):
@@ -156,24 +133,6 @@ class PatternQuestion(Question):
 # Replies
 
 
-class ModelInfo(Reply):
-    """The subject model in numbers; `n_heads` and `n_neurons` are per layer."""
-
-    name: str
-    family: str
-    n_layers: int
-    n_heads: int
-    n_neurons: int
-    d_model: int
-    vocab_size: int
-    max_length: int
-    device: str
-    dtype: str
-    bos: str | None
-    softcap: float | None
-    gated: bool
-
-
 class ModelSummary(Reply):
     """The subject model as every answer names it."""
 
@@ -183,30 +142,6 @@ class ModelSummary(Reply):
     n_heads: int
     n_neurons: int
     d_model: int
-
-
-class InstalledModel(Reply):
-    """A model on this machine."""
-
-    name: str
-    family: str
-    bytes: int
-    parameters: int
-
-
-class Token(Reply):
-    """A token of the prompt."""
-
-    position: int
-    id: int
-    text: str
-
-
-class VocabToken(Reply):
-    """A token of the vocabulary, named as a target or distractor."""
-
-    id: int
-    text: str
 
 
 class TokenCheck(Reply):
@@ -344,14 +279,6 @@ class Lens(Reply):
 
     value: list[list[float]]
     top: list[list[LensCell]]
-
-
-class TokenScore(Reply):
-    """A vocabulary token and how much a node pushes it (logits) or is excited by it."""
-
-    id: int
-    text: str
-    score: float
 
 
 class Excitation(Reply):
@@ -560,50 +487,3 @@ class NodeTable(Reply):
     """The node table under one set of filters."""
 
     nodes: list[NodeEffect]
-
-
-class Example(Reply):
-    """The question that the page opens with."""
-
-    prompt: str
-    target: str
-    distractor: str
-
-
-class Queue(Reply):
-    """Model jobs: one runs at a time, the others wait."""
-
-    running: bool
-    waiting: int
-
-
-class Limits(Reply):
-    """What the server takes at most."""
-
-    max_prompt_chars: int
-    max_token_chars: int
-    max_tokens_per_side: int
-
-
-class Status(Reply):
-    """The server at a glance."""
-
-    version: str
-    model: ModelInfo
-    example: Example
-    queue: Queue
-    limits: Limits
-
-
-class ErrorInfo(Reply):
-    """What happened, in one sentence, and in `hint` what to do about it. `code` names a section of docs/errors.md."""
-
-    code: str
-    message: str
-    hint: str
-
-
-class ErrorReply(Reply):
-    """The one shape of every error."""
-
-    error: ErrorInfo

@@ -1,0 +1,124 @@
+"""Component pages: what a component does in general and on a prompt, and searches for components."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from ...atlas.records import ExampleKind
+from ..answers import encode
+from ..events import STREAMS, EventStream
+from ..schemas.atlas import (
+    AtlasStatus,
+    Card,
+    CoFirings,
+    CollectDone,
+    CollectProgress,
+    CollectRequest,
+    Component,
+    ComponentPrompt,
+    Firings,
+    OnPrompt,
+    Pairs,
+    PromptSearch,
+    PushMatches,
+    PushSearch,
+    TokenMatches,
+    TokenSearch,
+    Weights,
+)
+from ..state import Shared
+
+router = APIRouter(tags=["components"])
+
+Id = Annotated[str, Path(max_length=100, description="A component id, such as neuron.5.200 or attn.23.3.")]
+
+_EVENTS = "Server-sent events; closing the connection cancels. What is done is kept, and the next collection goes on."
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
+
+
+@router.get("/atlas", response_model=AtlasStatus, summary="The open atlas")
+async def atlas(shared: Shared) -> Response:
+    return _json(await run_in_threadpool(lambda: encode(shared.browser.status())))
+
+
+@router.get("/components/{component}", response_model=Component, summary="What the atlas holds of one component")
+async def component(component: Id, shared: Shared) -> Response:
+    return _json(await run_in_threadpool(lambda: encode(shared.browser.components.component(component).to_dict())))
+
+
+@router.get("/components/{component}/pairs", response_model=Pairs, summary="All pairs of one example of a head")
+async def component_pairs(
+    component: Id,
+    shared: Shared,
+    kind: ExampleKind,
+    rank: Annotated[int, Query(ge=0, le=10_000)],
+    band: Annotated[int | None, Query(ge=0, le=100)] = None,
+) -> Response:
+    return _json(
+        await run_in_threadpool(lambda: encode(shared.browser.components.pairs(component, kind, rank, band).to_dict()))
+    )
+
+
+@router.get("/components/{component}/cofiring", response_model=CoFirings, summary="Components that fire where it does")
+async def component_cofiring(component: Id, shared: Shared) -> Response:
+    return _json(
+        await run_in_threadpool(lambda: encode({"rows": shared.browser.components.cofiring(component).to_dict()}))
+    )
+
+
+@router.get("/components/{component}/card", response_model=Card, summary="A component in short")
+async def component_card(request: Request, component: Id, shared: Shared) -> Response:
+    return _json(
+        await shared.jobs.run(request, lambda stop: encode(shared.browser.components.card(component).to_dict()))
+    )
+
+
+@router.get("/components/{component}/weights", response_model=Weights, summary="What a component's weights say")
+async def component_weights(request: Request, component: Id, shared: Shared) -> Response:
+    return _json(
+        await shared.jobs.run(request, lambda stop: encode(shared.browser.components.weights(component).to_dict()))
+    )
+
+
+@router.post("/components/prompt", response_model=OnPrompt, summary="What a component does on a prompt")
+async def component_prompt(request: Request, body: ComponentPrompt, shared: Shared) -> Response:
+    return _json(
+        await shared.jobs.run(
+            request,
+            lambda stop: encode(
+                shared.browser.components.on_prompt(body.component, body.prompt, body.bos, stop=stop).to_dict()
+            ),
+        )
+    )
+
+
+@router.post("/search/prompt", response_model=Firings, summary="Which components fire on a text")
+async def search_prompt(request: Request, body: PromptSearch, shared: Shared) -> Response:
+    return _json(await shared.jobs.run(request, lambda stop: shared.browser.search_prompt(body, stop)))
+
+
+@router.post("/search/token", response_model=TokenMatches, summary="Which components have top examples on a token")
+async def search_token(body: TokenSearch, shared: Shared) -> Response:
+    return _json(await run_in_threadpool(lambda: shared.browser.search_token(body)))
+
+
+@router.post("/search/pushed", response_model=PushMatches, summary="Which components push an output token")
+async def search_pushed(request: Request, body: PushSearch, shared: Shared) -> Response:
+    return _json(await shared.jobs.run(request, lambda stop: shared.browser.search_pushed(body)))
+
+
+@router.post(
+    "/collect",
+    openapi_extra=STREAMS,
+    response_model=CollectProgress | CollectDone,
+    response_description=_EVENTS,
+    summary="Collect an atlas from the text that ships with Python; events progress and done",
+)
+async def collect(request: Request, body: CollectRequest, shared: Shared) -> Response:
+    return EventStream(await shared.jobs.stream(request, lambda stop: shared.browser.collect(body, stop)))
