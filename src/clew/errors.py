@@ -93,6 +93,25 @@ class UnknownFamily(UsageError):
     code = "unknown_family"
 
 
+class BadCorpus(UsageError):
+    """Text that is there but cannot be read: damaged, not text, or without the column that was named."""
+
+    code = "bad_corpus"
+
+
+class UnknownCorpus(UsageError):
+    """No file, folder or dataset has this name."""
+
+    code = "unknown_corpus"
+    status = 404
+
+
+class CorpusTooShort(UsageError):
+    """A corpus that does not fill a single context."""
+
+    code = "corpus_too_short"
+
+
 class BodyTooLarge(UsageError):
     code = "body_too_large"
     status = 413
