@@ -6,6 +6,7 @@ computed once on first use and are small.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -18,6 +19,8 @@ from transformers.pytorch_utils import Conv1D
 
 from ..errors import BadModel
 from .families import Family
+
+NeuronInput = Literal["in", "gate", "up"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,34 @@ class Projection:
         return bias if isinstance(bias, Tensor) else None
 
 
+@dataclass(frozen=True)
+class HeadInput:
+    """How the heads of a layer read the normed stream x, as queries, keys or values: `weight[h] @ x + bias[h]`.
+
+    That is before any norm on them and before rotary embedding. Keys and values have fewer heads where queries are
+    grouped. `first` is the projection's row of head 0, `stride` the rows from one head to the next.
+    """
+
+    projection: Projection
+    n_heads: int
+    width: int
+    first: int
+    stride: int
+
+    @property
+    def weight(self) -> Float[Tensor, "h dh d"]:
+        """A view of the projection's weight."""
+        return self._split(self.projection.by_output).transpose(1, 2)
+
+    @property
+    def bias(self) -> Float[Tensor, "h dh"] | None:
+        bias = self.projection.bias
+        return None if bias is None else self._split(bias)
+
+    def _split(self, rows: Tensor) -> Tensor:
+        return rows[self.first :].unfold(0, self.width, self.stride)[: self.n_heads]
+
+
 def through(module: nn.Module | None, x: Float[Tensor, "r d"]) -> Float[Tensor, "r d"]:
     """What a norm that may not be there makes of rows."""
     return x if module is None else module(x)
@@ -105,6 +136,9 @@ class Layer:
     block: nn.Module
     attn: nn.Module
     attn_norm: Norm | None
+    query: HeadInput
+    key: HeadInput
+    value: HeadInput
     q_norm: Norm | None
     q_norm_module: nn.Module | None
     k_norm: Norm | None
@@ -136,6 +170,21 @@ class Layer:
         """Where the MLP reads the stream."""
         return Depth(self.index, mid=not self.parallel)
 
+    @property
+    def neuron_inputs(
+        self,
+    ) -> dict[Literal["in", "gate", "up"], tuple[Float[Tensor, "n d"], Float[Tensor, " n"] | None]]:
+        """Weight and bias with which every neuron reads the normed stream: `in`, or `gate` and `up` where gated."""
+        n, bias = self.n_neurons, self.up.bias
+        if self.gate is None:
+            return {"in": (self.up.by_output, bias)}
+        gate_bias = self.gate.bias
+        up = slice(n, None) if self.fused_gate else slice(None)
+        return {
+            "gate": (self.gate.by_output[:n], None if gate_bias is None else gate_bias[:n]),
+            "up": (self.up.by_output[up], None if bias is None else bias[up]),
+        }
+
     def head_out(self) -> Float[Tensor, "h dh d"]:
         """W_O split by head, in float32; a post-norm's gain is not applied."""
         weight = self.attn_out.by_input
@@ -148,6 +197,19 @@ class Layer:
         if self.attn_post_norm is not None:
             out = out * self.attn_post_norm.gain
         return out @ out.transpose(1, 2)
+
+    @cached_property
+    def head_whitening(self) -> Float[Tensor, "h dh dh"]:
+        """M_h that makes the rows of `M_h W_O^h` orthonormal (a post-norm's gain included): a basis of the space that
+        head h writes to. Rows beyond the rank of W_O^h are zero."""
+        out = self.head_out().cpu().double()  # mps has no float64
+        if self.attn_post_norm is not None:
+            out = out * self.attn_post_norm.gain.cpu()
+        values, vectors = torch.linalg.eigh(out @ out.transpose(1, 2))
+        # The bound of numpy.linalg.matrix_rank on float32 singular values, whose squares these are.
+        bound = values[:, -1:] * (max(out.shape[1:]) * torch.finfo(torch.float32).eps) ** 2
+        inverse = torch.where(values > bound, values.clamp_min(1e-300).rsqrt(), 0)
+        return (inverse[:, :, None] * vectors.transpose(1, 2)).to(self.attn_out.by_input.device, torch.float32)
 
     @cached_property
     def neuron_norm(self) -> Float[Tensor, " n"]:
@@ -200,6 +262,17 @@ class Anatomy:
         return float(getattr(self.embed, "scalar_embed_scale", 1.0))
 
     @cached_property
+    def embed_spread(self) -> dict[Literal["rms", "layer"], Float[Tensor, " v"]]:
+        """Of every token's embedding as it enters the stream, what either kind of norm takes its scale from: the mean
+        square, and the same after centring."""
+        rms, layer = [], []
+        for chunk in self.embed_weight.split(4096):
+            x = chunk.float() * self.embed_scale
+            rms.append(x.square().mean(-1))
+            layer.append(x.var(-1, correction=0))
+        return {"rms": torch.cat(rms), "layer": torch.cat(layer)}
+
+    @cached_property
     def unembed_mean(self) -> tuple[Float[Tensor, " d"], float]:
         """Mean unembedding row and bias over the vocabulary: the reading of "no distractors"."""
         bias = self.unembed.bias
@@ -232,8 +305,24 @@ def anatomy_of(model: PreTrainedModel, family: Family) -> Anatomy:
     def norm(root: nn.Module, path: str | None) -> Norm | None:
         return None if path is None else Norm.of(find(root, path), family.norm_offset)
 
+    def inputs(block: nn.Module, mixed: int) -> Sequence[HeadInput]:
+        """Query, key and value of a layer whose heads together are `mixed` wide."""
+        parts = [Projection(find(block, path)) for path in (family.query, family.key, family.value)]
+        heads = config.num_attention_heads
+        width = mixed // heads
+        rows = parts[1].by_output.shape[0]
+        if family.interleaved:
+            return [HeadInput(part, heads, width, i * width, 3 * width) for i, part in enumerate(parts)]
+        if family.query != family.key:
+            counts, firsts = (heads, rows // width, rows // width), (0, 0, 0)
+        else:
+            groups = (rows // width - heads) // 2
+            counts, firsts = (heads, groups, groups), (0, mixed, mixed + groups * width)
+        return [HeadInput(part, n, width, i, width) for part, n, i in zip(parts, counts, firsts, strict=True)]
+
     def layer(index: int, block: nn.Module) -> Layer:
         gate = None if family.gate is None else Projection(find(block, family.gate))
+        query, key, value = inputs(block, Projection(find(block, family.attn_out)).by_input.shape[0])
         attn_out, mlp_out = find(block, family.attn_out), find(block, family.mlp_out)
         return Layer(
             index=index,
@@ -241,6 +330,9 @@ def anatomy_of(model: PreTrainedModel, family: Family) -> Anatomy:
             block=block,
             attn=find(block, family.attn),
             attn_norm=norm(block, family.attn_norm),
+            query=query,
+            key=key,
+            value=value,
             q_norm=norm(block, family.q_norm),
             q_norm_module=None if family.q_norm is None else find(block, family.q_norm),
             k_norm=norm(block, family.k_norm),

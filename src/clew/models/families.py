@@ -19,8 +19,9 @@ class Family:
 
     Norms: `attn_norm` and `mlp_norm` stand before a block, `attn_post_norm` and `mlp_post_norm` after it, on what
     it writes; None where there is none. `norm_offset` is added to every norm's weight (Gemma stores gain − 1).
-    `q_norm` and `k_norm` stand on queries and keys. `gate` is None for MLPs without one, and equals `up` where both
-    are fused with the gate first.
+    `q_norm` and `k_norm` stand on queries and keys. `query`, `key` and `value` are the same path where one projection
+    holds all three, one after the other or, `interleaved`, head by head. `gate` is None for MLPs without one, and
+    equals `up` where both are fused with the gate first.
     """
 
     layers: str = "layers"
@@ -29,6 +30,10 @@ class Family:
     norm_offset: float = 0.0
     attn_norm: str | None = "input_layernorm"
     attn: str = "self_attn"
+    query: str = "self_attn.q_proj"
+    key: str = "self_attn.k_proj"
+    value: str = "self_attn.v_proj"
+    interleaved: bool = False
     q_norm: str | None = None
     k_norm: str | None = None
     attn_out: str = "self_attn.o_proj"
@@ -67,6 +72,9 @@ OLMO_2 = replace(
 
 PHI_3 = replace(
     LLAMA,
+    query="self_attn.qkv_proj",
+    key="self_attn.qkv_proj",
+    value="self_attn.qkv_proj",
     gate="mlp.gate_up_proj",
     up="mlp.gate_up_proj",
     act="mlp.activation_fn",
@@ -78,6 +86,9 @@ GPT_2 = Family(
     final_norm="ln_f",
     attn_norm="ln_1",
     attn="attn",
+    query="attn.c_attn",
+    key="attn.c_attn",
+    value="attn.c_attn",
     attn_out="attn.c_proj",
     mlp_norm="ln_2",
     gate=None,
@@ -90,6 +101,10 @@ GPT_NEOX = Family(
     embed="embed_in",
     final_norm="final_layer_norm",
     attn="attention",
+    query="attention.query_key_value",
+    key="attention.query_key_value",
+    value="attention.query_key_value",
+    interleaved=True,
     attn_out="attention.dense",
     gate=None,
     up="mlp.dense_h_to_4h",
