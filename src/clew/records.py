@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -80,6 +80,21 @@ class VocabToken(Record):
 
     id: int
     text: str
+
+
+@dataclass(frozen=True)
+class TokenCheck(Record):
+    """Whether a text can name a token: it must be exactly one token.
+
+    `warning` is empty when all is well; `fixes` are texts that are one token and probably meant,
+    such as the same word with its leading space.
+    """
+
+    text: str
+    tokens: Sequence[VocabToken]
+    ok: bool
+    warning: str
+    fixes: Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from clew.debug.answer import answer
 from clew.debug.case import Case
-from clew.debug.detail import detail, neuron_on_embeddings
+from clew.debug.detail import detail
 from clew.debug.direction import reading
 from clew.debug.ranking import Selection
 from clew.debug.records import NodeDetail
 from clew.debug.scalar import Final
 from clew.models import attention
 from clew.models.subject import SubjectModel
+from clew.models.vocabulary import neuron_on_embeddings
 from clew.nodes import Node, parse
 
 from .. import reference
@@ -35,7 +36,7 @@ def family(request: pytest.FixtureRequest) -> str:
 def texts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random models have no tokenizer: a token's text is its number. All scores are listed, not the first ten."""
     monkeypatch.setattr(SubjectModel, "text", lambda self, token: str(token))
-    monkeypatch.setattr("clew.debug.detail.PUSHED", VOCAB)
+    monkeypatch.setattr("clew.models.vocabulary.PUSHED", VOCAB)
 
 
 def look_at(subject: SubjectModel, node: Node) -> NodeDetail:

@@ -10,14 +10,15 @@ from ..errors import PositionOutOfRange
 from ..models.progress import Progress
 from ..models.subject import SubjectModel, load_subject
 from ..models.tape import Stop
-from ..records import Records, Token
+from ..models.vocabulary import check_token
+from ..records import Records, Token, TokenCheck
 from ..settings import DEFAULT_MODEL, TOP
 from .align import Alignment, align
 from .answer import predict
 from .case import Case
-from .direction import check_token, reading, token_ids
+from .direction import reading, token_ids
 from .ranking import Selection
-from .records import ModelInfo, TokenCheck
+from .records import ModelInfo
 from .run import Run
 
 if TYPE_CHECKING:

@@ -29,21 +29,6 @@ class ModelInfo(Record):
 
 
 @dataclass(frozen=True)
-class TokenCheck(Record):
-    """Whether a text can be a target: it must be exactly one token.
-
-    `warning` is empty when all is well; `fixes` are texts that are one token and probably meant,
-    such as the same word with its leading space.
-    """
-
-    text: str
-    tokens: Sequence[VocabToken]
-    ok: bool
-    warning: str
-    fixes: Sequence[str]
-
-
-@dataclass(frozen=True)
 class Direction(Record):
     """D = mean logit(targets) − mean logit(distractors) at `position`; without distractors the second
     term is the mean logit over the vocabulary. Logits are before any soft-cap."""
