@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import NotFinite
 from ..models.subject import SubjectModel
 from ..models.tape import Stop, Tape
 from ..records import Records
@@ -67,7 +66,7 @@ def answer(case: Case, scalar: Scalar, selection: Selection, stop: Stop | None =
                     effects.end("unembed", 0.0, scalar.reading.bias)
             else:
                 value = float(scalar.value(read[None])[0])
-                _finite(subject, torch.tensor(value))
+                subject.finite(torch.tensor(value))
             if tape.added:
                 written = torch.stack(list(tape.added.values())).float().sum(0)[scalar.positions]
                 effects.extra("edit", float((written * scalar.directions(read)).sum()))
@@ -83,13 +82,4 @@ def answer(case: Case, scalar: Scalar, selection: Selection, stop: Stop | None =
 
 def _logits(subject: SubjectModel, stream: Float[Tensor, " d"]) -> Float[Tensor, " v"]:
     anatomy = subject.anatomy
-    return _finite(subject, anatomy.unembed(anatomy.final_norm_module(stream[None]))[0].float())
-
-
-def _finite(subject: SubjectModel, values: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    if not torch.isfinite(values).all():
-        raise NotFinite(
-            f"{subject.name} gives NaN or infinite numbers on this prompt, so nothing it says can be explained.",
-            "Its weights may be damaged, its dtype too narrow or an edit too strong: try --dtype float32.",
-        )
-    return values
+    return subject.finite(anatomy.unembed(anatomy.final_norm_module(stream[None]))[0].float())

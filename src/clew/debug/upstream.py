@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..errors import BadNode
 from ..models.anatomy import Anatomy
+from ..models.inventory import check_there
 from ..models.subject import SubjectModel
 from ..nodes import Node
 from .scalar import Final, Scalar
@@ -16,21 +17,12 @@ def checked_node(subject: SubjectModel, ids: Int[Tensor, " t"], scalar: Scalar |
     """The node. Raises BadNode when this model or prompt has none such, or it is not upstream of `scalar`."""
     anatomy = subject.anatomy
     reach = len(ids) if scalar is None else int(scalar.positions[-1]) + 1
-    sizes = {
-        "layer": ("layers", len(anatomy.layers)),
-        "position": ("tokens" if scalar is None else "tokens up to the one explained", reach),
-        "attn": ("heads", anatomy.n_heads),
-        "neuron": ("neurons a layer", anatomy.n_neurons),
-    }
-    for name, value in (("layer", node.layer), ("position", node.position), (node.kind, node.index)):
-        if value is not None and name in sizes and value >= sizes[name][1]:
-            what, size = sizes[name]
-            raise BadNode(
-                f"{node} does not exist: there are {size} {what}.",
-                f"Counting starts at 0, so the last is {size - 1}.",
-            )
-    if node.kind in ("latent", "error"):
-        raise BadNode(f"{node} belongs to a sparse autoencoder, and none is loaded.", "Use heads and neurons.")
+    check_there(anatomy, node)
+    if node.position is not None and node.position >= reach:
+        what = "tokens" if scalar is None else "tokens up to the one explained"
+        raise BadNode(
+            f"{node} does not exist: there are {reach} {what}.", f"Counting starts at 0, so the last is {reach - 1}."
+        )
     if node.kind == "direct":
         raise BadNode("direct is D itself, not a node that writes.", "Name a head, neuron, embedding or bias.")
     if node.kind in ("attn", "neuron") and node.position is None:

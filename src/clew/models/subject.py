@@ -11,10 +11,10 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..errors import BadModel, BadText, EmptyPrompt, NoSpace, PromptTooLong, UsageError
+from ..errors import BadModel, BadText, EmptyPrompt, NoSpace, NotFinite, PromptTooLong, UsageError
 from ..settings import DEFAULT_MODEL, MAX_PROMPT_CHARS
 from . import attention
 from .anatomy import Anatomy, anatomy_of
@@ -106,6 +106,15 @@ class SubjectModel:
         if isinstance(piece, str) and piece.startswith("\u2581") and not text.startswith(" "):
             text = " " * (len(piece) - len(piece.lstrip("\u2581"))) + text.lstrip(" ")
         return text
+
+    def finite(self, values: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        """Numbers that the model gave on a prompt. Raises NotFinite when any is NaN or infinite."""
+        if not torch.isfinite(values).all():
+            raise NotFinite(
+                f"{self.name} gives NaN or infinite numbers on this prompt, so nothing it says can be explained.",
+                "Its weights may be damaged, its dtype too narrow or an edit too strong: try --dtype float32.",
+            )
+        return values
 
     def decode(self, ids: list[int]) -> str:
         """The text that tokens spell together."""
