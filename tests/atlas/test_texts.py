@@ -156,6 +156,18 @@ def test_a_folder_of_all_kinds(tmp_path: Path) -> None:
     assert corpus.description == "mixed (9 files)"
 
 
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.txt").write_text("one")
+    (folder / "here").symlink_to(tmp_path / "elsewhere")
+    (folder / "again").symlink_to(tmp_path / "elsewhere")
+    (folder / "loop").symlink_to(folder)
+    (folder / "gone.txt").symlink_to(tmp_path / "gone")
+    assert list(corpus_of(str(folder)).documents(0)) == [Document("one", "corpus/again/a.txt")]
+
+
 def test_the_order_of_files_depends_on_the_seed_alone(tmp_path: Path) -> None:
     for number in range(50):
         (tmp_path / f"{number}.txt").write_text(f"text {number}")

@@ -143,9 +143,18 @@ class TextFiles:
 
 
 def _below(folder: Path) -> list[Path]:
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    """The files in a folder, links followed, every folder once. Raises OSError for one that cannot be read."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    found, entered = [], set()
+    for parent, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+        real = os.path.realpath(parent)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and real not in entered)
+        if real in entered:
+            continue
+        entered.add(real)
         found += [path for name in files if not name.startswith(".") and (path := Path(parent, name)).is_file()]
     return sorted(found)
 
