@@ -112,6 +112,40 @@ class CorpusTooShort(UsageError):
     code = "corpus_too_short"
 
 
+class AtlasExists(UsageError):
+    """The folder that an atlas is to be collected into holds another one, or other things."""
+
+    code = "atlas_exists"
+    status = 409
+
+
+class UnfinishedAtlas(UsageError):
+    """A collection was interrupted, and is asked to go on with other settings."""
+
+    code = "unfinished_atlas"
+    status = 409
+
+
+class NoAtlas(UsageError):
+    """There is no atlas where one is needed."""
+
+    code = "no_atlas"
+    status = 404
+
+
+class WrongAtlas(UsageError):
+    """An atlas of another model, or written by a version of Clew whose atlases this one does not read."""
+
+    code = "wrong_atlas"
+    status = 409
+
+
+class BadAtlas(ClewError):
+    """A file of an atlas that is missing, cut short or changed."""
+
+    code = "bad_atlas"
+
+
 class BodyTooLarge(UsageError):
     code = "body_too_large"
     status = 413

@@ -27,6 +27,7 @@ RELATED = 10  # components listed per relation
 FOUND = 50  # components a page of a search lists
 
 CONTEXT = 128  # tokens of a corpus read at once
+SKIPPED = 1  # tokens at the start of each context that are read but not counted
 WINDOW = 64  # of these shown per example of a neuron
 COLLECTED = 50_000  # tokens a collection reads
 TOP_EXAMPLES = 20  # kept per component

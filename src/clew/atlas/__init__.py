@@ -1,0 +1,7 @@
+"""A corpus taken apart: what every component of a model does over it."""
+
+from .atlas import Atlas
+from .collect import collect, collecting
+from .components import Components
+
+__all__ = ["Atlas", "Components", "collect", "collecting"]

@@ -18,6 +18,7 @@ class AtlasModel(Record):
     """The model that an atlas is of; `fingerprint` is None where only its shape is known (imported data)."""
 
     name: str
+    revision: str | None
     family: str | None
     n_layers: int
     n_heads: int
@@ -29,7 +30,8 @@ class AtlasModel(Record):
 @dataclass(frozen=True)
 class AtlasInfo(Record):
     """An atlas at a glance. `sites` names its blocks, such as attn.0 or neuron.5; `imported` says from where its data
-    came when Clew did not collect it."""
+    came when Clew did not collect it. The first `skip` tokens of every context are read but not counted: with nothing
+    before them, models put huge activations there."""
 
     name: str
     version: int
@@ -41,6 +43,7 @@ class AtlasInfo(Record):
     contexts: int
     context_length: int
     window: int
+    skip: int
     components: int
     sites: Sequence[str]
     imported: str | None
@@ -102,7 +105,7 @@ class Histogram(Record):
 class Stats(Record):
     """A component's activation over all tokens of the corpus: a neuron's, or the norm of what a head writes.
 
-    `density`: the share of tokens with an activation above zero. `strong`: the share within three octaves of the
+    `density`: the share of tokens with an activation of 2⁻¹⁴ or more. `strong`: the share within three octaves of the
     largest size, counted in the histogram's bins. `skewness` and `kurtosis` are the third and fourth standardised
     moments (0 and 3 for a normal distribution). What imported data does not say is None.
     """

@@ -19,16 +19,21 @@ def forward(anatomy: Anatomy, ids: Int[Tensor, " t"], depth: Depth | None = None
 
     Hooks set before the call run first, so that the stream is what they leave.
     """
+    return forward_batch(anatomy, ids[None], depth)[0]
+
+
+def forward_batch(anatomy: Anatomy, ids: Int[Tensor, "b t"], depth: Depth | None = None) -> Float[Tensor, "b t d"]:
+    """The same for several prompts of one length."""
     depth = anatomy.end if depth is None else depth
     kept: list[Tensor] = []
 
     def reach(module: nn.Module, args: tuple[Any, ...]) -> None:
-        kept.append(args[0][0])
+        kept.append(args[0])
         raise _Reached
 
     handle = _module_at(anatomy, depth).register_forward_pre_hook(reach)
     try:
-        anatomy.base(input_ids=ids[None], use_cache=False)
+        anatomy.base(input_ids=ids, use_cache=False)
     except _Reached:
         return kept[0]
     finally:

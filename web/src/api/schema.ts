@@ -573,6 +573,8 @@ export interface components {
             context_length: number;
             /** Window */
             window: number;
+            /** Skip */
+            skip: number;
             /** Components */
             components: number;
             /** Sites */
@@ -587,6 +589,8 @@ export interface components {
         AtlasModel: {
             /** Name */
             name: string;
+            /** Revision */
+            revision: string | null;
             /** Family */
             family: string | null;
             /** N Layers */

@@ -77,6 +77,7 @@ class AtlasModel(Reply):
     """The model that an atlas is of."""
 
     name: str
+    revision: str | None
     family: str | None
     n_layers: int
     n_heads: int
@@ -98,6 +99,7 @@ class AtlasInfo(Reply):
     contexts: int
     context_length: int
     window: int
+    skip: int
     components: int
     sites: list[str]
     imported: str | None

@@ -1,0 +1,388 @@
+"""An atlas, opened: what every component does over a corpus, a component at a time in milliseconds.
+
+A component's rows lie together in one small file a layer, which DuckDB reads a row group of. A file's bytes are checked
+against the manifest before the first time they are read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float, Float64
+
+from ..errors import BadAtlas, BadNode, NoAtlas, WrongAtlas
+from ..models.subject import SubjectModel
+from ..nodes import Node
+from ..records import Records
+from .blocks import TYPES
+from .contexts import Contexts
+from .plan import VERSION, block_of, fingerprint, site_of
+from .records import (
+    AtlasInfo,
+    AtlasModel,
+    Band,
+    CoFiring,
+    Component,
+    Example,
+    ExampleKind,
+    HeadTypes,
+    Histogram,
+    Pairs,
+    Stats,
+    TokenMatch,
+)
+from .store import COMPONENTS, CONTEXTS, MANIFEST, VOCABULARY, digest
+from .tally import edges
+
+CO_FIRING = 20  # components listed that fire where one does
+
+_SUMMARY = ("row", "mean", "variance", "maximum", "density", "strong")
+_EXAMPLE = "kind, band, rank, context, start, position, source, activation, scale, values"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is usual of the components of one block; NaN where an imported atlas does not say."""
+
+    mean: Float64[np.ndarray, " n"]
+    deviation: Float64[np.ndarray, " n"]
+    maximum: Float64[np.ndarray, " n"]
+    density: Float64[np.ndarray, " n"]
+    strong: Float64[np.ndarray, " n"]
+
+
+class Atlas:
+    """A finished atlas in a folder; `open` makes one. Reading is safe from several threads at once."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder = folder
+        self._manifest = manifest
+        self._lock = Lock()
+        self._checked: set[str] = set()
+        self._decode: Callable[[list[int]], str] | None = None
+        self._first: dict[str, int] = {}
+        first = 0
+        for site, n in manifest["sites"].items():
+            self._first[site] = first
+            first += n
+        self._database = duckdb.connect(config={"threads": 2})
+        self._database.execute("SET parquet_metadata_cache = true")
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Atlas:
+        """The atlas in a folder. Raises NoAtlas, WrongAtlas for another version, BadAtlas when a file is damaged."""
+        folder = Path(folder)
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            version = manifest["version"]
+            files: dict[str, dict[str, Any]] = manifest["files"]
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NoAtlas(f"There is no atlas in {folder}.", "Make one with: clew collect") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadAtlas(f"{folder / MANIFEST} cannot be read.", "Collect the atlas again.") from error
+        if version != VERSION:
+            raise WrongAtlas(
+                f"The atlas in {folder} is of version {version}, and this Clew reads version {VERSION}.",
+                "Collect it again, or use the Clew that made it.",
+            )
+        for name, expected in files.items():
+            path = folder / name
+            if not path.is_file() or path.stat().st_size != expected["bytes"]:
+                what = "is missing" if not path.is_file() else "was cut short or changed"
+                raise BadAtlas(f"{path} {what}.", "Restore that file, or collect the atlas again with --replace.")
+        return cls(folder, manifest)
+
+    def __repr__(self) -> str:
+        info = self.info()
+        return f"Atlas({info.name}: {info.components:,} components of {info.model.name}, {info.tokens:,} tokens)"
+
+    def info(self) -> AtlasInfo:
+        """The atlas at a glance."""
+        manifest = self._manifest
+        return AtlasInfo(
+            name=self.folder.name,
+            version=manifest["version"],
+            model=AtlasModel(**manifest["model"]),
+            corpus=manifest["corpus"],
+            seed=manifest["seed"],
+            bos=manifest["bos"],
+            tokens=manifest["tokens"],
+            contexts=manifest["contexts"],
+            context_length=manifest["context_length"],
+            window=manifest["window"],
+            skip=manifest["skip"],
+            components=sum(manifest["sites"].values()),
+            sites=list(manifest["sites"]),
+            imported=manifest["imported"],
+        )
+
+    def check(self, subject: SubjectModel) -> None:
+        """Make sure that the atlas is of this model; from then on its tokenizer spells the texts. Raises WrongAtlas."""
+        model, anatomy = AtlasModel(**self._manifest["model"]), subject.anatomy
+        shape = len(anatomy.layers), anatomy.n_heads, anatomy.n_neurons
+        theirs = model.n_layers, model.n_heads, model.n_neurons
+        if shape != theirs:
+            raise WrongAtlas(
+                f"The atlas {self.folder.name} is of {model.name} ({theirs[0]} layers of {theirs[1]} heads and "
+                f"{theirs[2]} neurons), and {subject.name} has {shape[0]} of {shape[1]} and {shape[2]}.",
+                f"Collect one of {subject.name}, or name another with --atlas.",
+            )
+        if model.fingerprint is not None and model.fingerprint != fingerprint(subject):
+            raise WrongAtlas(
+                f"The atlas {self.folder.name} is of {model.name} with other weights than {subject.name} has.",
+                f"Collect one of {subject.name}, or name another with --atlas.",
+            )
+        self._decode = subject.decode
+
+    def component(self, node: Node) -> Component:
+        """All that is known of a component; nothing when its block is not in the atlas. Raises BadAtlas, BadNode."""
+        assert node.layer is not None and node.index is not None
+        site = site_of(node)
+        empty = Component(str(node), node.kind, node.layer, node.index, None, None, None, None, [], [], [], [])
+        if site not in self._first:
+            return empty
+        row = self._row(node)
+        (known,) = self._rows(COMPONENTS, f"SELECT * FROM {{0}} WHERE row = {row}")
+        examples = self._examples(node)
+        bands = [
+            Band(**band, examples=[example for example in examples if example.band == number])
+            for number, band in enumerate(known["bands"] or [])
+        ]
+
+        def of(kind: str) -> list[Example]:
+            return [example for example in examples if example.kind == kind]
+
+        types = None if known["types"] is None else HeadTypes(**dict(zip(TYPES, known["types"], strict=True)))
+        return Component(
+            str(node), node.kind, node.layer, node.index, None, None, _stats(known), types,
+            of("top"), of("bottom"), bands, of("random"),
+        )  # fmt: skip
+
+    def histogram(self, node: Node) -> Histogram | None:
+        """A component's histogram; None when the atlas has none of it."""
+        if site_of(node) not in self._first:
+            return None
+        (known,) = self._rows(COMPONENTS, f"SELECT histogram FROM {{0}} WHERE row = {self._row(node)}")
+        return _histogram(known["histogram"])
+
+    def best(self, node: Node) -> Example | None:
+        """The component's strongest example."""
+        if site_of(node) not in self._first:
+            return None
+        return next(iter(self._examples(node, "kind = 'top' AND rank = 0")), None)
+
+    def pairs(self, node: Node, kind: ExampleKind, rank: int, band: int | None) -> Pairs:
+        """The values of all pairs of one example of a head. Raises BadNode when there is no such example."""
+        where = f"kind = '{kind}' AND rank = {rank} AND band IS NOT DISTINCT FROM {'NULL' if band is None else band}"
+        found = [] if site_of(node) not in self._first or node.kind != "attn" else self._strips(node, where)
+        if not found:
+            raise BadNode(f"{node} has no such example of pairs.", "Name a head and an example that its page lists.")
+        values = _rounded(found[0]["values"], found[0]["scale"])
+        ends = np.cumsum(np.arange(1, _side(len(values)) + 1))
+        return Pairs([part.tolist() for part in np.split(values, ends[:-1])])
+
+    def cofiring(self, node: Node) -> Records[CoFiring]:
+        """The components with top examples at the very tokens where this one has its own, most shared first."""
+        if site_of(node) not in self._first:
+            return Records()
+        where = f"component = {node.index} AND kind = 'top'"
+        mine = [row["site"] for row in self._rows(_file(node), f"SELECT site FROM {{0}} WHERE {where}")]
+        if not mine:
+            return Records()
+        listed = ", ".join(map(str, mine))
+        found = self._rows(
+            list(self._first),
+            "SELECT filename, component, count(*) AS shared FROM {0} "
+            f"WHERE kind = 'top' AND site IN ({listed}) GROUP BY ALL ORDER BY shared DESC, filename, component "
+            f"LIMIT {CO_FIRING + 1}",
+        )
+        others = [(_component(row), row["shared"]) for row in found]
+        rows = [CoFiring(other, shared, shared / len(mine)) for other, shared in others if other != str(node)]
+        return Records(rows[:CO_FIRING])
+
+    def on_token(
+        self, ids: Sequence[int], kinds: Sequence[str] | None = None, layers: Sequence[int] | None = None
+    ) -> list[TokenMatch]:
+        """The components with top examples on one of these tokens."""
+        sites = [
+            site
+            for site in self._first
+            if (kinds is None or block_of(site).kind in kinds) and (layers is None or block_of(site).layer in layers)
+        ]
+        if not sites or not ids:
+            return []
+        wanted = ", ".join(str(int(token)) for token in ids)
+        found = self._rows(
+            sites,
+            f"SELECT filename, component, count(*) FILTER (token IN ({wanted})) AS examples, count(*) AS total, "
+            f"max(activation) FILTER (token IN ({wanted})) AS activation "
+            "FROM {0} WHERE kind = 'top' GROUP BY ALL HAVING examples > 0",
+        )
+        matches = []
+        for row in found:
+            site = Path(row["filename"]).stem
+            summary = self._columns[self._first[site] + row["component"]]
+            density, strong = (None if np.isnan(summary[name]) else float(summary[name]) for name in _SUMMARY[4:])
+            share = row["examples"] / row["total"]
+            matches.append(TokenMatch(_component(row), row["examples"], share, row["activation"], density, strong))
+        return matches
+
+    def summary(self, kind: str, layer: int) -> Summary | None:
+        """What is usual of the components of one block; None when the atlas does not have it."""
+        site = f"{kind}.{layer}"
+        if site not in self._first:
+            return None
+        first = self._first[site]
+        rows = self._columns[first : first + self._manifest["sites"][site]]
+        deviation = np.sqrt(rows["variance"])
+        return Summary(rows["mean"], deviation, rows["maximum"], rows["density"], rows["strong"])
+
+    def head_mean(self, layer: int) -> Float[np.ndarray, "h dh"] | None:
+        """The mean z of each head of a layer over the corpus; None when the atlas does not have it."""
+        site = f"attn.{layer}"
+        if site not in self._first:
+            return None
+        first, n = self._first[site], self._manifest["sites"][site]
+        query = f"SELECT mean_mixed FROM {{0}} WHERE row >= {first} AND row < {first + n} ORDER BY row"
+        found = [row["mean_mixed"] for row in self._rows(COMPONENTS, query)]
+        return None if found[0] is None else np.asarray(found, np.float32)
+
+    @cached_property
+    def contexts(self) -> Contexts:
+        """The text that was read."""
+        return Contexts.open(self._path(CONTEXTS))
+
+    @cached_property
+    def vocabulary(self) -> list[str]:
+        """The text of every token."""
+        return pq.read_table(self._path(VOCABULARY))["text"].to_pylist()
+
+    @cached_property
+    def _columns(self) -> np.ndarray:
+        table = pq.read_table(self._path(COMPONENTS), columns=list(_SUMMARY))
+        rows = np.zeros(table.num_rows, [(name, np.float64) for name in _SUMMARY])
+        for name in _SUMMARY:
+            rows[name] = table[name].cast(pa.float64()).to_numpy()
+        return rows
+
+    def _row(self, node: Node) -> int:
+        site = site_of(node)
+        assert node.index is not None
+        if node.index >= self._manifest["sites"][site]:
+            raise BadNode(f"There is no {node}.", f"{site} has components 0 to {self._manifest['sites'][site] - 1}.")
+        return self._first[site] + node.index
+
+    def _strips(self, node: Node, where: str) -> list[dict[str, Any]]:
+        query = f"SELECT {_EXAMPLE} FROM {{0}} WHERE component = {node.index} AND {where}"
+        return self._rows(_file(node), query)
+
+    def _examples(self, node: Node, where: str = "true") -> list[Example]:
+        """A component's examples in the order they are stored in."""
+        return [self._example(row, node.kind == "attn") for row in self._strips(node, where)]
+
+    def _example(self, row: dict[str, Any], head: bool) -> Example:
+        values = _rounded(row["values"], row["scale"])
+        attended = None
+        if head:
+            side = _side(len(values))
+            square = np.full((side, side), -np.inf)
+            square[np.tril_indices(side)] = values
+            values, attended = square.max(1), square.max(0).tolist()
+        start = row["start"]
+        ids = self.contexts.tokens(row["context"])[start : start + len(values)].tolist()
+        tokens = [self.vocabulary[token] for token in ids]
+        return Example(
+            kind=row["kind"],
+            band=row["band"],
+            rank=row["rank"],
+            text="".join(tokens) if self._decode is None else self._decode(ids),
+            tokens=tokens,
+            ids=ids,
+            activations=values.tolist(),
+            attended=attended,
+            activation=row["activation"],
+            peak=row["position"] - start,
+            source=None if row["source"] is None else row["source"] - start,
+            context=row["context"],
+            start=start,
+            origin=self.contexts.origin(row["context"]),
+        )
+
+    def _rows(self, files: str | list[str], query: str) -> list[dict[str, Any]]:
+        """The rows of a query over a file, or over the example files of sites, put in place of {0}."""
+        names = [files] if isinstance(files, str) else [f"examples/{site}.parquet" for site in files]
+        paths = [str(self._path(name)).replace("'", "''") for name in names]
+        listed = ", ".join(f"'{path}'" for path in paths)
+        cursor = self._database.cursor()
+        try:
+            cursor.execute(query.format(f"read_parquet([{listed}])"))
+            columns = [column[0] for column in cursor.description or []]
+            return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+        except duckdb.Error as error:
+            raise BadAtlas(
+                f"{self.folder / names[0]} cannot be read: {str(error).splitlines()[0]}",
+                "Restore that file, or collect the atlas again with --replace.",
+            ) from error
+        finally:
+            cursor.close()
+
+    def _path(self, name: str) -> Path:
+        """A file of the atlas, its bytes checked once. Raises BadAtlas."""
+        path = self.folder / name
+        with self._lock:
+            if name not in self._checked:
+                expected = self._manifest["files"].get(name)
+                if expected is None or not path.is_file() or digest(path) != expected["sha256"]:
+                    raise BadAtlas(
+                        f"{path} is missing, or is not as it was written.",
+                        "Restore that file, or collect the atlas again with --replace.",
+                    )
+                self._checked.add(name)
+        return path
+
+
+def _file(node: Node) -> str:
+    return f"examples/{site_of(node)}.parquet"
+
+
+def _component(row: dict[str, Any]) -> str:
+    return f"{Path(row['filename']).stem}.{row['component']}"
+
+
+def _side(triangle: int) -> int:
+    """n of n(n+1)/2."""
+    return int((np.sqrt(8 * triangle + 1) - 1) // 2)
+
+
+def _rounded(values: list[float], scale: float) -> Float64[np.ndarray, " n"]:
+    """A strip in units of the activation, to the digits it is kept with."""
+    if not scale:
+        return np.zeros(len(values))
+    digits = 4 - int(np.floor(np.log10(scale)))
+    return np.round(np.asarray(values, np.float64) * scale, digits)
+
+
+def _histogram(counts: list[int] | None) -> Histogram | None:
+    """A histogram without its empty ends."""
+    if counts is None:
+        return None
+    there = np.flatnonzero(counts)
+    first, last = int(there[0]), int(there[-1])
+    return Histogram(edges()[first : last + 2].tolist(), counts[first : last + 1])
+
+
+def _stats(known: dict[str, Any]) -> Stats | None:
+    if known["mean"] is None:
+        return None
+    names = ("tokens", "density", "strong", "mean", "variance", "skewness", "kurtosis", "minimum", "maximum")
+    return Stats(**{name: known[name] for name in names}, histogram=_histogram(known["histogram"]))
