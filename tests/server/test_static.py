@@ -28,7 +28,10 @@ def page(tmp_path: Path, model: Model) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.mark.parametrize("path", ["/", "/index.html", "/node/attn/23", "/deep/view?p=a", "/a%00b"])
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/index.html", "/search", "/deep/view?p=a", "/a%00b", "/c/attn.23.3", "/c/neuron.5.200?p=a.b", "/c/x.js"],
+)
 def test_every_view_is_the_page(page: TestClient, path: str) -> None:
     response = page.get(path)
     assert response.status_code == 200
@@ -49,7 +52,9 @@ def test_a_changed_page_is_noticed(page: TestClient) -> None:
     assert page.get("/", headers={"if-none-match": etag}).status_code == 304
 
 
-@pytest.mark.parametrize("path", ["/assets/gone.js", "/assets/gone/", "/favicon.png", "/assets/../../secret.txt"])
+@pytest.mark.parametrize(
+    "path", ["/assets/gone.js", "/assets/gone/", "/favicon.png", "/c.js", "/cc/x.js", "/assets/../../secret.txt"]
+)
 def test_missing_files_are_missing(page: TestClient, path: str) -> None:
     response = page.get(path)
     assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")

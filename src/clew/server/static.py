@@ -41,8 +41,7 @@ class Pages(StaticFiles):
         try:
             response = await super().get_response(path, scope)
         except HTTPException as error:
-            # /some/view is an address within the page; /some/file.js is a file, and missing.
-            if error.status_code != 404 or PurePosixPath(path).suffix or path.startswith("assets/"):
+            if error.status_code != 404 or _names_a_file(path):
                 raise
             response = await self._index(scope)
         kept = path.startswith("assets/") and response.status_code in (200, 304)
@@ -56,3 +55,11 @@ class Pages(StaticFiles):
             if error.status_code != 404:
                 raise
             return HTMLResponse(_NOT_BUILT, 503)
+
+
+def _names_a_file(path: str) -> bool:
+    """Whether a path that is not there was meant as a file: /some/view is an address within the page, and so is
+    /c/neuron.5.200, whose last part only looks like a suffix; /some/file.js is a file, and missing."""
+    if path.startswith("c/"):
+        return False
+    return path.startswith("assets/") or PurePosixPath(path).suffix != ""
