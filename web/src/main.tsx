@@ -1,7 +1,7 @@
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
-import { DebuggerPage } from "./features/debugger/DebuggerPage";
+import { App } from "./features/frame/App";
 import "./styles.css";
 
 // The same question has the same answer for as long as the page lives, and a refusal stays one: nothing is asked
@@ -23,7 +23,7 @@ if (!root) throw new Error("index.html has no #root");
 createRoot(root).render(
   <StrictMode>
     <QueryClientProvider client={client}>
-      <DebuggerPage />
+      <App />
     </QueryClientProvider>
   </StrictMode>,
 );

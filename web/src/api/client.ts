@@ -1,16 +1,30 @@
 import type {
   Alignment,
   Answer,
+  AtlasStatus,
+  Card,
+  CoFirings,
   ComparedAnswers,
+  Component,
+  Example,
   Filters,
+  Firings,
   Lens,
   NodeDetail,
   NodeList,
+  OnPrompt,
+  Pairs,
   Pattern,
+  PromptSearch,
+  PushMatches,
+  PushSearch,
   Question,
   Status,
   TokenCheck,
   TokenList,
+  TokenMatches,
+  TokenSearch,
+  Weights,
 } from "./types";
 
 /** What went wrong, in the server's one shape: a sentence and what to do about it. */
@@ -44,7 +58,32 @@ export const api = {
     call<Alignment>("/api/align", { prompt, second, bos }, signal),
   pattern: (question: Question, head: string, signal?: AbortSignal) =>
     call<Pattern>("/api/pattern", { ...question, head }, signal),
+  atlas: (signal?: AbortSignal) => call<AtlasStatus>("/api/atlas", undefined, signal),
+  component: (id: string, signal?: AbortSignal) => call<Component>(componentPath(id), undefined, signal),
+  card: (id: string, signal?: AbortSignal) => call<Card>(`${componentPath(id)}/card`, undefined, signal),
+  weights: (id: string, signal?: AbortSignal) =>
+    call<Weights>(`${componentPath(id)}/weights`, undefined, signal),
+  cofiring: (id: string, signal?: AbortSignal) =>
+    call<CoFirings>(`${componentPath(id)}/cofiring`, undefined, signal),
+  pairs: (id: string, { kind, rank, band }: Pick<Example, "kind" | "rank" | "band">, signal?: AbortSignal) =>
+    call<Pairs>(
+      `${componentPath(id)}/pairs?kind=${kind}&rank=${rank}${band === null ? "" : `&band=${band}`}`,
+      undefined,
+      signal,
+    ),
+  onPrompt: (component: string, prompt: string, bos: boolean, signal?: AbortSignal) =>
+    call<OnPrompt>("/api/components/prompt", { component, prompt, bos }, signal),
+  searchPrompt: (asked: PromptSearch, signal?: AbortSignal) =>
+    call<Firings>("/api/search/prompt", asked, signal),
+  searchToken: (asked: TokenSearch, signal?: AbortSignal) =>
+    call<TokenMatches>("/api/search/token", asked, signal),
+  searchPushed: (asked: PushSearch, signal?: AbortSignal) =>
+    call<PushMatches>("/api/search/pushed", asked, signal),
 };
+
+function componentPath(id: string): string {
+  return `/api/components/${encodeURIComponent(id)}`;
+}
 
 async function call<T>(path: string, body: unknown, signal?: AbortSignal, mark?: string): Promise<T> {
   let response: Response;
@@ -97,4 +136,9 @@ export function failure(value: unknown, status: number): Failure {
   return gone
     ? new Failure("unreachable", "The Clew server does not answer.", "Start it with “clew serve”.")
     : new Failure("failed", `The server answered ${status}.`, "Its log says more.");
+}
+
+/** Asking the same again helps only when the question was not what was wrong. */
+export function canRetry(error: Error): boolean {
+  return !(error instanceof Failure) || ["unreachable", "busy", "internal", "failed"].includes(error.code);
 }

@@ -17,6 +17,10 @@ export interface Streams {
     body: Schemas["GenerateQuestion"];
     events: { token: Schemas["GeneratedToken"]; done: Schemas["GenerateDone"] };
   };
+  "/api/collect": {
+    body: Schemas["CollectRequest"];
+    events: { progress: Schemas["CollectProgress"]; done: Schemas["CollectDone"] };
+  };
 }
 
 type Named<Events> = { [Name in keyof Events]: { name: Name; data: Events[Name] } }[keyof Events];

@@ -36,3 +36,27 @@ export type TokenScore = NodeDetail["up"][number];
 export type Question = Required<Body<paths["/api/lens"]["post"]>>;
 /** Which nodes of the answer to list. */
 export type Filters = Required<Omit<Body<paths["/api/nodes"]["post"]>, keyof Question>>;
+
+// What an atlas tells.
+type Schemas = components["schemas"];
+export type AtlasStatus = Schemas["AtlasStatus"];
+export type AtlasInfo = Schemas["AtlasInfo"];
+export type Component = Schemas["Component"];
+export type ComponentStats = Schemas["Stats"];
+export type HeadTypes = Schemas["HeadTypes"];
+export type Histogram = Schemas["Histogram"];
+export type Example = Schemas["Example"];
+export type Band = Schemas["Band"];
+export type Card = Schemas["Card"];
+export type Pairs = Schemas["Pairs"];
+export type Weights = Schemas["Weights"];
+export type Relation = Schemas["Relation"];
+export type CoFirings = Schemas["CoFirings"];
+export type OnPrompt = Schemas["OnPrompt"];
+export type Firings = Schemas["Firings"];
+export type TokenMatches = Schemas["TokenMatches"];
+export type PushMatches = Schemas["PushMatches"];
+export type PromptSearch = Required<Schemas["PromptSearch"]>;
+export type TokenSearch = Required<Schemas["TokenSearch"]>;
+export type PushSearch = Required<Schemas["PushSearch"]>;
+export type CollectProgress = Schemas["CollectProgress"];

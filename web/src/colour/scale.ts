@@ -30,6 +30,20 @@ export function activationBackground(value: number, max: number, strength = 0.55
   return `color-mix(in srgb, var(--active) ${(opacity * strength * 100).toFixed(1)}%, transparent)`;
 }
 
+/** How much of an opacity is used behind text, so that the text stays readable on the strongest colour. */
+const BEHIND_TEXT = 60;
+
+/** A CSS colour of this opacity in [0, 1], to put behind text. */
+export function tint(colour: string, opacity: number): string {
+  return `color-mix(in srgb, ${colour} ${(opacity * BEHIND_TEXT).toFixed(1)}%, transparent)`;
+}
+
+/** The background of a token with this activation: emerald above zero, orange below. */
+export function activationTint(value: number, max: number): string | undefined {
+  const opacity = activationOpacity(value, max);
+  return opacity === 0 ? undefined : tint(value > 0 ? "var(--active)" : "var(--against)", opacity);
+}
+
 /** The largest size in a list; 0 when it is empty. */
 export function largest(values: Iterable<number>): number {
   let max = 0;

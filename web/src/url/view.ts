@@ -1,4 +1,5 @@
 import type { Ablation, Filters, Question, Status } from "../api/types";
+import { decimal, list, numbers, oneOf, query, whole } from "./params";
 
 /** Everything the page shows, as the address bar spells it. What is at its default is left out. */
 export interface View {
@@ -219,8 +220,7 @@ export function writeView(view: View): string {
     if (value !== DEFAULT_VIEW.sampling[key]) params.set(name, String(value));
   }
   if (view.head !== null) params.set("head", view.head);
-  const text = params.toString();
-  return text && `?${text}`;
+  return query(params);
 }
 
 /** What the view asks the server; null while there is nothing to ask. */
@@ -288,24 +288,4 @@ export function allFilters({ kinds, layers, positions, sources, top }: View): Fi
     positions: positions.length ? positions : null,
     sources: sources.length ? sources : null,
   };
-}
-
-function oneOf<T extends string>(names: readonly T[], text: string | null | undefined): T | undefined {
-  return names.find((name) => name === text);
-}
-
-function list(text: string | null): string[] {
-  return text ? text.split(",") : [];
-}
-
-function whole(text: string | null): number | null {
-  return text !== null && /^\d{1,9}$/.test(text) ? Number(text) : null;
-}
-
-function decimal(text: string | null): number | null {
-  return text !== null && /^\d{1,3}(\.\d{1,6})?$/.test(text) ? Number(text) : null;
-}
-
-function numbers(text: string | null): number[] {
-  return list(text).flatMap((part) => whole(part) ?? []);
 }

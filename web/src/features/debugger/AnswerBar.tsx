@@ -1,12 +1,13 @@
 import { Fragment } from "react";
 import type { ComparedAnswers, Direction, Model } from "../../api/types";
 import { Button, CopyButton } from "../../components/Button";
+import { download } from "../../components/download";
 import { Icon } from "../../components/Icon";
 import { Segmented } from "../../components/Segmented";
 import { TokenText } from "../../components/TokenText";
 import { seconds, signed } from "../../format/number";
 import { type Compared, isOff, type View } from "../../url/view";
-import { download, toCsv, toPython } from "./exports";
+import { toCsv, toPython } from "./exports";
 import type { Row } from "./nodeRows";
 import type { Shown } from "./queries";
 import { explained } from "./trace";

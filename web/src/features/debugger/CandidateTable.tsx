@@ -1,10 +1,10 @@
 import type { Candidate, ComparedAnswers } from "../../api/types";
 import { Button } from "../../components/Button";
+import { Panel } from "../../components/Panel";
 import { TokenText } from "../../components/TokenText";
 import { percent, signed } from "../../format/number";
 import type { Compared, View } from "../../url/view";
 import { ComparedCandidates } from "./ComparedCandidates";
-import { Panel } from "./Panel";
 import type { Shown } from "./queries";
 
 /** What the model would say next. A click makes a token the distractor, or the target. */

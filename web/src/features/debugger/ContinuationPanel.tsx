@@ -2,12 +2,12 @@ import { Fragment, useState } from "react";
 import type { Question } from "../../api/types";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
+import { Panel } from "../../components/Panel";
 import { Segmented } from "../../components/Segmented";
 import { TokenText } from "../../components/TokenText";
 import { percent } from "../../format/number";
 import type { Sampling } from "../../url/view";
 import { firstDifference, type Generated, LENGTHS, TEMPERATURE } from "./continuation";
-import { Panel } from "./Panel";
 import { type Continuation, useContinuation } from "./useContinuation";
 
 interface Props {

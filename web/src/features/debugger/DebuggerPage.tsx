@@ -1,8 +1,11 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useCallback, useMemo, useRef, useState } from "react";
+import { canRetry } from "../../api/client";
+import { useStatus } from "../../api/queries";
 import type { Status } from "../../api/types";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
+import { useKeys } from "../../components/useKeys";
 import { useView } from "../../url/useView";
 import { allFilters, filtersOf, questionOf, type View } from "../../url/view";
 import { AnswerBar } from "./AnswerBar";
@@ -11,20 +14,17 @@ import { ContinuationPanel } from "./ContinuationPanel";
 import { EditsPanel } from "./EditsPanel";
 import { everywhere, noVerify, toggledAblations, withEdits } from "./edits";
 import { FirstVisit } from "./FirstVisit";
-import { canRetry, placeOf } from "./failures";
-import { Help } from "./Help";
+import { placeOf } from "./failures";
 import { LayerPanel } from "./LayerPanel";
 import type { Actions } from "./NodeActions";
 import { NodeTable } from "./NodeTable";
 import { columnsOf, comparedRows, rowsOf } from "./nodeRows";
 import { PatternPanel } from "./PatternPanel";
 import { QuestionPanel } from "./QuestionPanel";
-import { answerTo, type Shown, useAnswer, useCompared, useLens, useNodes, useStatus } from "./queries";
+import { answerTo, type Shown, useAnswer, useCompared, useLens, useNodes } from "./queries";
 import { SecondPromptPanel } from "./SecondPromptPanel";
 import { SweepPanel } from "./SweepPanel";
-import { TopBar } from "./TopBar";
 import { TraceTrail } from "./TraceTrail";
-import { useKeys } from "./useKeys";
 import { useVerification } from "./useVerification";
 import { VERIFIED, VerifyPanel } from "./VerifyPanel";
 
@@ -39,7 +39,6 @@ const NO_FILTERS = { kinds: [], layers: [], positions: [], sources: [] };
 /** Why this token? The question on the left, its answer on the right; all of it is in the address bar. */
 export function DebuggerPage() {
   const [view, change] = useView();
-  const [helping, setHelping] = useState(false);
   const finder = useRef<HTMLInputElement>(null);
   const answered = useRef<HTMLDivElement>(null);
   const status = useStatus();
@@ -55,7 +54,6 @@ export function DebuggerPage() {
     useMemo(
       () => ({
         "/": () => finder.current?.focus(),
-        "?": () => setHelping(true),
       }),
       [],
     ),
@@ -74,80 +72,71 @@ export function DebuggerPage() {
   };
 
   return (
-    <div className="min-h-dvh">
-      <TopBar model={status.data?.model} version={status.data?.version} onHelp={() => setHelping(true)} />
-      <main className="mx-auto grid max-w-[1680px] grid-cols-[minmax(0,1fr)] gap-3 p-3 lg:grid-cols-[23rem_minmax(0,1fr)]">
-        {status.error && (
-          <Notice error={status.error} className="lg:col-span-2">
-            <span className="text-ink-2">Trying again…</span>
-          </Notice>
+    <main className="mx-auto grid max-w-[1680px] grid-cols-[minmax(0,1fr)] gap-3 p-3 lg:grid-cols-[23rem_minmax(0,1fr)]">
+      {status.error && (
+        <Notice error={status.error} className="lg:col-span-2">
+          <span className="text-ink-2">Trying again…</span>
+        </Notice>
+      )}
+      <div className="flex min-w-0 flex-col gap-3 lg:sticky lg:top-3 lg:max-h-[calc(100dvh-1.5rem)] lg:self-start lg:overflow-y-auto lg:[&>*]:shrink-0">
+        <FirstVisit />
+        <QuestionPanel
+          question={question}
+          fromExample={view.prompt === null}
+          shown={shown}
+          stale={stale}
+          working={working}
+          error={error}
+          strip={view.strip}
+          limits={status.data?.limits}
+          startToken={status.data?.model.bos ?? null}
+          onAsk={ask}
+          onStrip={(strip) => change({ strip }, "replace")}
+          onRetry={retry}
+        />
+        {question && (
+          <SecondPromptPanel question={question} view={view} limits={status.data?.limits} onChange={change} />
         )}
-        <div className="flex min-w-0 flex-col gap-3 lg:sticky lg:top-3 lg:max-h-[calc(100dvh-1.5rem)] lg:self-start lg:overflow-y-auto lg:[&>*]:shrink-0">
-          <FirstVisit />
-          <QuestionPanel
-            question={question}
-            fromExample={view.prompt === null}
+        <EditsPanel
+          edits={view.edits}
+          hasSecond={view.second !== null}
+          suggestion={active?.startsWith("bias") ? null : active}
+          error={place === "edits" ? error : null}
+          onEdits={setEdits}
+          onAdd={addChecked}
+        />
+        {shown && <Candidates shown={shown} stale={stale} view={view} onAsk={ask} onChange={change} />}
+      </div>
+      <div
+        ref={answered}
+        aria-busy={working}
+        className={`flex min-w-0 scroll-mt-3 flex-col gap-3 lg:scroll-mt-14 ${stale && shown ? "stale" : ""}`}
+      >
+        <TraceTrail
+          trace={view.trace}
+          answered={shown?.answer.trace ?? []}
+          error={place === "trace" ? error : null}
+          onTrace={(trace) => change({ ...UNASKED, trace })}
+        />
+        {shown && question ? (
+          <Explanation
             shown={shown}
             stale={stale}
-            working={working}
-            error={error}
-            strip={view.strip}
-            limits={status.data?.limits}
-            startToken={status.data?.model.bos ?? null}
-            onAsk={ask}
-            onStrip={(strip) => change({ strip }, "replace")}
-            onRetry={retry}
+            view={view}
+            status={status.data}
+            active={active}
+            finder={finder}
+            onActive={setActive}
+            onTop={() => answered.current?.scrollIntoView({ block: "start" })}
+            onChange={change}
           />
-          {question && (
-            <SecondPromptPanel
-              question={question}
-              view={view}
-              limits={status.data?.limits}
-              onChange={change}
-            />
-          )}
-          <EditsPanel
-            edits={view.edits}
-            hasSecond={view.second !== null}
-            suggestion={active?.startsWith("bias") ? null : active}
-            error={place === "edits" ? error : null}
-            onEdits={setEdits}
-            onAdd={addChecked}
-          />
-          {shown && <Candidates shown={shown} stale={stale} view={view} onAsk={ask} onChange={change} />}
-        </div>
-        <div
-          ref={answered}
-          aria-busy={working}
-          className={`flex min-w-0 scroll-mt-3 flex-col gap-3 lg:scroll-mt-14 ${stale && shown ? "stale" : ""}`}
-        >
-          <TraceTrail
-            trace={view.trace}
-            answered={shown?.answer.trace ?? []}
-            error={place === "trace" ? error : null}
-            onTrace={(trace) => change({ ...UNASKED, trace })}
-          />
-          {shown && question ? (
-            <Explanation
-              shown={shown}
-              stale={stale}
-              view={view}
-              status={status.data}
-              active={active}
-              finder={finder}
-              onActive={setActive}
-              onTop={() => answered.current?.scrollIntoView({ block: "start" })}
-              onChange={change}
-            />
-          ) : error ? (
-            <NoAnswer />
-          ) : (
-            <Waiting />
-          )}
-        </div>
-      </main>
-      {helping && <Help onClose={() => setHelping(false)} />}
-    </div>
+        ) : error ? (
+          <NoAnswer />
+        ) : (
+          <Waiting />
+        )}
+      </div>
+    </main>
   );
 }
 

@@ -1,10 +1,11 @@
 import { type FormEvent, useState } from "react";
 import { Button } from "../../components/Button";
+import { ComponentLink } from "../../components/ComponentLink";
 import { Icon } from "../../components/Icon";
 import { Notice } from "../../components/Notice";
+import { Panel } from "../../components/Panel";
 import { isOff, switched } from "../../url/view";
 import { FIRST_VALUE, moved, OP_TITLES, OPS, type Op, readEdit, writeEdit } from "./edits";
-import { Panel } from "./Panel";
 
 /** The stack of edits: what is changed inside the model, applied from the top down. */
 export function EditsPanel({
@@ -95,7 +96,7 @@ export function EditsPanel({
                   className={`min-w-0 flex-1 truncate font-mono ${off ? "text-ink-3 line-through" : ""}`}
                   title={edit}
                 >
-                  {place.replace("<-", "←")}
+                  <ComponentLink node={place} />
                   {value !== null && <span className="text-ink-2"> = {value}</span>}
                 </span>
                 <Move

@@ -1,6 +1,9 @@
 import { useEffect, useRef, useState } from "react";
 import type { Model, NodeEffect } from "../../api/types";
+import { useAsked } from "../../components/asked";
 import { Button } from "../../components/Button";
+import { Link } from "../../components/Link";
+import { componentAddress, componentOf } from "../../url/route";
 import type { View } from "../../url/view";
 import { FIRST_VALUE, noEdit, noVerify, OP_TITLES, type Op, opsAt, zero } from "./edits";
 import { noTrace, readStep, throughName, waysOf } from "./trace";
@@ -44,6 +47,8 @@ export function NodeActions({
   const untraceable = noTrace(node);
   const ablated = view.edits.includes(zero(node.id));
   const ops = opsAt(node);
+  const asked = useAsked();
+  const component = componentOf(node.id);
   return (
     <div
       className="mb-2 flex flex-wrap items-center gap-x-4 gap-y-1.5 text-xs"
@@ -111,6 +116,15 @@ export function NodeActions({
           >
             Open attention pattern
           </Button>
+        )}
+        {component !== null && (
+          <Link
+            href={componentAddress(component, asked)}
+            className="inline-flex h-6.5 items-center rounded border border-line bg-panel px-2 text-ink-2 hover:border-line-strong hover:text-ink"
+            title="What it does in general: examples, statistics, weights (c)"
+          >
+            Component page
+          </Link>
         )}
       </div>
     </div>

@@ -1,10 +1,8 @@
 import type { ReactNode } from "react";
-import type { NodeEffect, Question, Token, TokenScore } from "../../api/types";
-import { activationBackground, effectBackground, largest } from "../../colour/scale";
+import type { NodeEffect, Question, Token } from "../../api/types";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
-import { TokenText } from "../../components/TokenText";
-import { signed } from "../../format/number";
+import { Scores } from "../../components/Scores";
 import { visible } from "../../format/token";
 import { useNode } from "./queries";
 
@@ -61,39 +59,5 @@ export function NodeDetailRow({
         )}
       </div>
     </div>
-  );
-}
-
-function Scores({
-  title,
-  scores,
-  effect = false,
-}: {
-  title: string;
-  scores: readonly TokenScore[];
-  effect?: boolean;
-}) {
-  const max = largest(scores.map(({ score }) => score));
-  return (
-    <section>
-      <h3 className="mb-0.5 text-2xs text-ink-2">{title}</h3>
-      <ol>
-        {scores.map(({ id, text, score }) => (
-          <li key={id} title={`id ${id}`} className="flex h-4.5 items-center justify-between gap-2 text-xs">
-            <TokenText text={text} className="truncate" />
-            <span
-              className="num rounded-sm px-1"
-              style={{
-                background: effect
-                  ? effectBackground(score, max, 0.45)
-                  : activationBackground(Math.max(0, score), max, 0.45),
-              }}
-            >
-              {signed(score)}
-            </span>
-          </li>
-        ))}
-      </ol>
-    </section>
   );
 }

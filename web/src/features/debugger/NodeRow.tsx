@@ -1,5 +1,6 @@
 import type { Token } from "../../api/types";
 import { activationBackground, effectBackground } from "../../colour/scale";
+import { ComponentLink } from "../../components/ComponentLink";
 import { Icon } from "../../components/Icon";
 import { TokenText } from "../../components/TokenText";
 import { signed } from "../../format/number";
@@ -72,7 +73,8 @@ export function NodeRow({
         <button
           type="button"
           aria-expanded={open}
-          className="flex min-w-0 items-center gap-1"
+          aria-label={`${open ? "Close" : "Open"} ${row.id}`}
+          className="flex h-full shrink-0 items-center px-0.5"
           onClick={(event) => {
             event.stopPropagation();
             onClick();
@@ -81,15 +83,15 @@ export function NodeRow({
           <Icon
             name="chevron"
             size={11}
-            className={`shrink-0 text-ink-3 transition-transform ${open ? "rotate-90" : ""}`}
+            className={`text-ink-3 transition-transform ${open ? "rotate-90" : ""}`}
           />
-          <span
-            className={`truncate font-mono ${ablated ? "text-ink-3 line-through" : ""}`}
-            title={ablated ? `${row.id} is switched off by an edit` : row.id}
-          >
-            {row.id.replace("<-", "←")}
-          </span>
         </button>
+        <span
+          className="min-w-0 truncate"
+          title={ablated ? `${row.id} is switched off by an edit` : undefined}
+        >
+          <ComponentLink node={row.id} className={ablated ? "text-ink-3 line-through!" : ""} />
+        </span>
       </div>
       <div role="cell" className="flex min-w-0 items-center gap-1 overflow-hidden px-2">
         <Place tokens={tokens} row={row} />

@@ -1,22 +1,26 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { type RefObject, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import type { Model, Token } from "../../api/types";
+import { useAsked } from "../../components/asked";
 import { Button } from "../../components/Button";
+import { download } from "../../components/download";
 import { Icon } from "../../components/Icon";
 import { Notice } from "../../components/Notice";
+import { Panel } from "../../components/Panel";
+import { useKeys } from "../../components/useKeys";
 import { visible } from "../../format/token";
+import { go } from "../../url/address";
+import { componentAddress, componentOf } from "../../url/route";
 import type { ChangeView } from "../../url/useView";
 import { type Column, KINDS, type Kind, TOPS, type View } from "../../url/view";
 import { noEdit, noVerify, zero } from "./edits";
-import { download, toCsv } from "./exports";
+import { toCsv } from "./exports";
 import { type Actions, NodeActions } from "./NodeActions";
 import { NodeDetailRow } from "./NodeDetailRow";
 import { NodeRow, ROW_HEIGHT } from "./NodeRow";
 import { type ColumnInfo, disagrees, matching, maximaOf, type Row, sorted, sortIn } from "./nodeRows";
-import { Panel } from "./Panel";
 import { questionKey, type Shown } from "./queries";
 import { noTrace, waysOf } from "./trace";
-import { useKeys } from "./useKeys";
 import { usePaintMeasure } from "./usePaintMeasure";
 
 const KIND_NAMES: Record<Kind, string> = {
@@ -81,6 +85,7 @@ export function NodeTable({
   const [note, setNote] = useNote();
   const [tracing, setTracing] = useState<string | null>(null);
   const scroller = useRef<HTMLDivElement>(null);
+  const asked = useAsked();
   const openIds = useMemo(() => new Set(view.open), [view.open]);
   const ablated = useMemo(() => new Set(view.edits), [view.edits]);
   const at = active === null ? -1 : rows.findIndex((row) => row.id === active);
@@ -132,6 +137,15 @@ export function NodeTable({
     k: () => move(-1),
     Enter: openActive,
     x: () => withActive("x", (row) => choose(row.id)),
+    c: () =>
+      withActive("c", (row) => {
+        const component = componentOf(row.id);
+        if (component === null) setNote(`${row.id} has no page of its own: only heads and neurons have.`);
+        else {
+          go(componentAddress(component, asked));
+          window.scrollTo(0, 0);
+        }
+      }),
     a: () =>
       withActive("a", (row) => {
         const why = noEdit(row);

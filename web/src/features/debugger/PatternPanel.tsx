@@ -2,14 +2,15 @@ import { useCallback, useMemo, useRef, useState } from "react";
 import type { NodeEffect, Question, Token } from "../../api/types";
 import { activationOpacity } from "../../colour/scale";
 import { Button } from "../../components/Button";
+import { ComponentLink } from "../../components/ComponentLink";
+import { Matrix, type Place } from "../../components/Matrix";
 import { Notice } from "../../components/Notice";
+import { Panel } from "../../components/Panel";
 import { Facts, Tip } from "../../components/Tip";
 import { TokenText } from "../../components/TokenText";
 import { useSize } from "../../components/useSize";
 import { signed } from "../../format/number";
 import { visible } from "../../format/token";
-import { Matrix, type Place } from "./Matrix";
-import { Panel } from "./Panel";
 import { attendedBy, attendingTo, leadingHeads, parseHead, type Rows, type Weight } from "./pattern";
 import { usePattern } from "./promptQueries";
 
@@ -58,6 +59,7 @@ export function PatternPanel(props: Props) {
             value={named?.index ?? null}
             onChange={(index) => onHead(`attn.${named?.layer ?? 0}.${index}`)}
           />
+          {head !== null && <ComponentLink node={head}>{head}</ComponentLink>}
           {head !== null && (
             <Button
               look="bare"
@@ -243,8 +245,9 @@ function Why({
       className="flex flex-col gap-1.5 rounded border border-line bg-raised px-2.5 py-2 text-xs"
     >
       <p>
-        Head {head.slice("attn.".length)} at <TokenText text={text(place.row)} /> attends to{" "}
-        <TokenText text={text(place.column)} /> with weight <span className="num">{signed(weight)}</span>.
+        Head <ComponentLink node={head}>{head.slice("attn.".length)}</ComponentLink> at{" "}
+        <TokenText text={text(place.row)} /> attends to <TokenText text={text(place.column)} /> with weight{" "}
+        <span className="num">{signed(weight)}</span>.
       </p>
       <div className="flex flex-wrap gap-1.5">
         <Button

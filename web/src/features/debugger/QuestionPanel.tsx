@@ -1,12 +1,14 @@
 import { useEffect, useRef, useState } from "react";
+import { canRetry } from "../../api/client";
+import { useTokens } from "../../api/queries";
 import type { Question, Status, TokenEffect } from "../../api/types";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
+import { Panel } from "../../components/Panel";
 import { Segmented } from "../../components/Segmented";
 import type { StripName, View } from "../../url/view";
-import { canRetry, placeOf } from "./failures";
-import { Panel } from "./Panel";
-import { type Shown, useTokens } from "./queries";
+import { placeOf } from "./failures";
+import type { Shown } from "./queries";
 import { TokenField } from "./TokenField";
 import { TokenStrip } from "./TokenStrip";
 

@@ -1,13 +1,13 @@
 import { useEffect, useRef, useState } from "react";
+import { useTokens } from "../../api/queries";
 import type { Question, Status } from "../../api/types";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
+import { Panel } from "../../components/Panel";
 import type { View } from "../../url/view";
 import { AlignmentEditor } from "./AlignmentEditor";
 import { countPairs, same, usable } from "./alignment";
-import { Panel } from "./Panel";
 import { useAlignment } from "./promptQueries";
-import { useTokens } from "./queries";
 import { TokenStrip } from "./TokenStrip";
 
 type Part = Pick<View, "second" | "secondAt" | "alignment" | "compare">;

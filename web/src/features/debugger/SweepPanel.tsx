@@ -2,14 +2,15 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import type { Question, SweepCell, Token } from "../../api/types";
 import { effectBackground, effectShade } from "../../colour/scale";
 import { Button } from "../../components/Button";
+import { ComponentLink } from "../../components/ComponentLink";
+import { Matrix, type Place } from "../../components/Matrix";
 import { Notice } from "../../components/Notice";
+import { Panel } from "../../components/Panel";
 import { Facts, Tip } from "../../components/Tip";
 import { TokenText } from "../../components/TokenText";
 import { useSize } from "../../components/useSize";
 import { count, seconds, signed } from "../../format/number";
 import { visible } from "../../format/token";
-import { Matrix, type Place } from "./Matrix";
-import { Panel } from "./Panel";
 import { useAlignment } from "./promptQueries";
 import { headsAt, legendMarks, placeName, type Swathe, type Swept, strongest } from "./sweep";
 import { type Sweep, useSweep } from "./useSweep";
@@ -234,14 +235,21 @@ function Maps({
               />
               <ol className="flex flex-col" aria-label={`Strongest, ${TITLES[kind].toLowerCase()}`}>
                 {strongest(swathe, kind, RANKED).map((cell) => (
-                  <li key={cell.place}>
+                  <li key={cell.place} className="flex items-center text-xs">
+                    {cell.kind === "attn" && (
+                      <ComponentLink node={cell.place} className="px-1">
+                        {`attn.${cell.layer}.${cell.index}`}
+                      </ComponentLink>
+                    )}
                     <button
                       type="button"
                       aria-pressed={chosen?.place === cell.place}
                       onClick={() => onChoose(cell)}
-                      className="flex w-full items-center gap-1.5 rounded-sm px-1 py-0.5 text-xs hover:bg-raised aria-pressed:bg-raised"
+                      className="flex min-w-0 flex-1 items-center gap-1.5 rounded-sm px-1 py-0.5 hover:bg-raised aria-pressed:bg-raised"
                     >
-                      <span className="whitespace-nowrap">{placeName(cell)}</span>
+                      <span className={cell.kind === "attn" ? "sr-only" : "whitespace-nowrap"}>
+                        {placeName(cell)}
+                      </span>
                       <span className="text-ink-3">at</span>
                       <TokenText text={tokens[cell.position]?.text ?? ""} className="truncate" />
                       <span
@@ -409,7 +417,13 @@ function Chosen({
       data-testid="sweep-chosen"
     >
       <span className="flex items-center gap-1.5">
-        <span className="font-medium">{placeName(cell)}</span>
+        <span className="font-medium">
+          {cell.kind === "attn" ? (
+            <ComponentLink node={cell.place}>{placeName(cell)}</ComponentLink>
+          ) : (
+            placeName(cell)
+          )}
+        </span>
         <span className="text-ink-3">at</span>
         <TokenText text={token} />
       </span>

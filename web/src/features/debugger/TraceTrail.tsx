@@ -1,5 +1,6 @@
 import { Fragment } from "react";
 import type { TraceStep } from "../../api/types";
+import { ComponentLink } from "../../components/ComponentLink";
 import { Notice } from "../../components/Notice";
 import { signed } from "../../format/number";
 import { readStep, throughName } from "./trace";
@@ -36,14 +37,14 @@ export function TraceTrail({
               <li aria-hidden="true" className="text-ink-3">
                 ›
               </li>
-              <li>
+              <li className="flex flex-wrap items-center">
+                <ComponentLink node={step.node} />
                 <Crumb
                   current={last}
                   title={last ? "This is what is explained" : "Back to this step"}
                   onClick={() => onTrace(trace.slice(0, i + 1))}
                 >
-                  <span className="font-mono">{step.node.replace("<-", "←")}</span> through{" "}
-                  {throughName(step)}
+                  <span className="sr-only">{step.node} </span>through {throughName(step)}
                   {same && <span className="num text-ink-2"> (S = {signed(answered[i]?.value)})</span>}
                 </Crumb>
               </li>

@@ -1,14 +1,15 @@
 import { useRef } from "react";
+import { canRetry } from "../../api/client";
 import type { Ablation } from "../../api/types";
 import { Button } from "../../components/Button";
+import { ComponentLink } from "../../components/ComponentLink";
 import { Icon } from "../../components/Icon";
 import { Notice } from "../../components/Notice";
+import { Panel } from "../../components/Panel";
 import { useSize } from "../../components/useSize";
 import { seconds, signed } from "../../format/number";
 import type { View } from "../../url/view";
-import { canRetry } from "./failures";
 import { disagrees, type Row } from "./nodeRows";
-import { Panel } from "./Panel";
 import { ScatterPlot } from "./ScatterPlot";
 import type { Verification } from "./useVerification";
 
@@ -271,6 +272,9 @@ function Compared({
             <thead>
               <tr className="text-2xs text-ink-3">
                 <th className="text-left font-normal">Most off</th>
+                <th>
+                  <span className="sr-only">Its row</span>
+                </th>
                 <th className="text-right font-normal">estimated</th>
                 <th className="text-right font-normal">verified</th>
               </tr>
@@ -279,13 +283,17 @@ function Compared({
               {worst.map((row) => (
                 <tr key={row.id} className="h-5">
                   <td className="max-w-0 truncate">
+                    <ComponentLink node={row.id} />
+                  </td>
+                  <td className="w-12 text-right">
                     <button
                       type="button"
-                      className="font-mono hover:underline"
-                      title="Select its row"
+                      className="text-2xs text-ink-2 hover:text-ink hover:underline"
+                      title="Select its row in the table of nodes"
+                      aria-label={`Select the row of ${row.id}`}
                       onClick={() => onPick(row.id)}
                     >
-                      {row.id.replace("<-", "←")}
+                      its row
                     </button>
                   </td>
                   <td className="num w-20 text-right">{signed(row.estimated_effect)}</td>

@@ -1,4 +1,6 @@
 import type { Direction, NodeEffect, Question } from "../../api/types";
+import { csvText } from "../../format/csv";
+import { args, many, pythonList, pythonText } from "../../format/python";
 import type { Column, View } from "../../url/view";
 import { noVerify } from "./edits";
 import { type Row, valueIn } from "./nodeRows";
@@ -30,18 +32,10 @@ const SIDES = [
 /** The rows as CSV with a header, in full precision, a comparison with both its sides; what is not there is empty. */
 export function toCsv(rows: readonly Row[]): string {
   const sides = rows.some((row) => row.change !== null) ? SIDES : [];
-  const lines = rows.map((row) =>
-    [
-      ...FIELDS.map((field) => csvField(row[field])),
-      ...sides.map((side) => csvField(valueIn(row, side))),
-    ].join(","),
+  return csvText(
+    [...FIELDS, ...sides],
+    rows.map((row) => [...FIELDS.map((field) => row[field]), ...sides.map((side) => valueIn(row, side))]),
   );
-  return `${[[...FIELDS, ...sides].join(","), ...lines].join("\r\n")}\r\n`;
-}
-
-function csvField(value: string | number | null | undefined): string {
-  const text = value === null || value === undefined ? "" : String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /**
@@ -127,33 +121,7 @@ function debug(name: string, prompt: string, more: readonly string[]): string {
   return `${name} = model.debug(\n${asked.map((argument) => `    ${argument},\n`).join("")})`;
 }
 
-function args(...parts: readonly string[]): string {
-  return parts.filter(Boolean).join(", ");
-}
-
-function pythonList(values: readonly (string | number)[]): string {
-  return `[${values.join(", ")}]`;
-}
-
 function named(name: string, texts: string[]): string {
   if (texts.length === 0) return "";
   return `${name}=${texts.length === 1 ? texts[0] : pythonList(texts)}`;
-}
-
-function many(name: string, values: readonly (string | number)[]): string {
-  return values.length ? `${name}=${pythonList(values)}` : "";
-}
-
-/** A JSON string is a Python string too: both know the same escapes, and JSON uses no other. */
-function pythonText(text: string): string {
-  return JSON.stringify(text).replaceAll("\u007f", "\\u007f");
-}
-
-export function download(name: string, type: string, text: string): void {
-  const url = URL.createObjectURL(new Blob([text], { type }));
-  const link = document.createElement("a");
-  link.href = url;
-  link.download = name;
-  link.click();
-  URL.revokeObjectURL(url);
 }

@@ -20,8 +20,3 @@ export function placeOf(error: Error | null, question: Question | null): Failure
   if (place === "trace" && !question?.trace.length) return "prompt";
   return place;
 }
-
-/** Asking the same again helps only when the question was not what was wrong. */
-export function canRetry(error: Error): boolean {
-  return !(error instanceof Failure) || ["unreachable", "busy", "internal", "failed"].includes(error.code);
-}

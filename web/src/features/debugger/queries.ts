@@ -2,27 +2,7 @@ import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-quer
 import { useEffect, useState } from "react";
 import { api, Failure } from "../../api/client";
 import type { Answer, Filters, Question } from "../../api/types";
-import { useDebounced } from "../../components/useDebounced";
 import type { Compared } from "../../url/view";
-
-/** What the server is and what it opens with. Asks again every two seconds while the server is away. */
-export function useStatus() {
-  const client = useQueryClient();
-  const status = useQuery({
-    queryKey: ["status"],
-    queryFn: ({ signal }) => api.status(signal),
-    refetchInterval: ({ state }) => (state.error || state.fetchFailureCount ? 2000 : false),
-  });
-  const away = status.error instanceof Failure && status.error.code === "unreachable";
-  const [wasAway, setWasAway] = useState(false);
-  if (away && !wasAway) setWasAway(true);
-  useEffect(() => {
-    if (!wasAway || away) return;
-    setWasAway(false);
-    client.invalidateQueries({ predicate: ({ state }) => state.status === "error" });
-  }, [wasAway, away, client]);
-  return status;
-}
 
 export interface Shown {
   question: Question;
@@ -113,17 +93,6 @@ export function useLens(shown: Shown | null, wanted: boolean) {
     queryKey: ["lens", shown?.question],
     queryFn: ({ signal }) => api.lens((shown as Shown).question, signal),
     enabled: wanted && shown !== null,
-  });
-}
-
-/** The tokens of a text that is being typed. */
-export function useTokens(text: string, bos: boolean, wanted: boolean) {
-  const settled = useDebounced(text, 100);
-  return useQuery({
-    queryKey: ["tokens", settled, bos],
-    queryFn: ({ signal }) => api.tokens(settled, bos, signal),
-    enabled: wanted,
-    placeholderData: keepPreviousData,
   });
 }
 

@@ -1,5 +1,5 @@
 import { type ReactNode, useEffect, useRef, useState } from "react";
-import { resolved, useColourScheme } from "../../components/canvas";
+import { resolved, useColourScheme } from "./canvas";
 
 export interface Place {
   row: number;

@@ -12,6 +12,8 @@ export function useKeys(actions: Readonly<Record<string, () => void>>): void {
         )
       )
         return;
+      // A group of radio buttons that was reached by keys has the arrows for itself.
+      if (event.key.startsWith("Arrow") && target?.matches("input:focus-visible")) return;
       // Enter on a button or link presses it; the table's own Enter is for when nothing has the focus.
       if (event.key === "Enter" && target?.closest("button, a, summary, label, input")) return;
       const action = actions[event.key];

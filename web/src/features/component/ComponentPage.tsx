@@ -1,0 +1,171 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { useEffect, useMemo, useRef } from "react";
+import { componentQuery, useAtlas, useComponent, useOnPrompt } from "../../api/atlas";
+import { canRetry } from "../../api/client";
+import { useStatus } from "../../api/queries";
+import type { AtlasInfo, Component } from "../../api/types";
+import { useAsked } from "../../components/asked";
+import { Button } from "../../components/Button";
+import { Notice } from "../../components/Notice";
+import { useKeys } from "../../components/useKeys";
+import { go, useQueryString } from "../../url/address";
+import { readComponentView, writeComponentView } from "../../url/componentView";
+import { componentAddress } from "../../url/route";
+import { NoAtlas } from "../atlas/NoAtlas";
+import { ExamplesPanel } from "./ExamplesPanel";
+import { Header } from "./Header";
+import { OnPromptPanel } from "./OnPromptPanel";
+import { RelationsPanel } from "./RelationsPanel";
+import { StatsPanel } from "./StatsPanel";
+import { TokensPanel } from "./TokensPanel";
+import { TypesPanel } from "./TypesPanel";
+
+/** What one component does: on a prompt of one's own, over the atlas, and by its weights. */
+export function ComponentPage({ id }: { id: string }) {
+  const [view, change] = useQueryString(readComponentView, writeComponentView);
+  const asked = useAsked();
+  const status = useStatus();
+  const atlas = useAtlas();
+  const component = useComponent(id);
+  const prompt = useOnPrompt(id, asked?.prompt ?? "", asked?.bos ?? false);
+  const area = useRef<HTMLTextAreaElement>(null);
+  const { previous, next } = useNeighbours(component.isPlaceholderData ? undefined : component.data);
+  useEffect(() => {
+    document.title = `${id} · Clew`;
+    return () => {
+      document.title = "Clew";
+    };
+  }, [id]);
+  useKeys(
+    useMemo(() => {
+      // The scroll stays where it is: one compares the same part of one component after the other.
+      const to = (neighbour: string | null) => () => {
+        if (neighbour !== null) go(componentAddress(neighbour, null) + window.location.search);
+      };
+      return { ArrowLeft: to(previous), ArrowRight: to(next), "/": () => area.current?.focus() };
+    }, [previous, next]),
+  );
+
+  if (component.error)
+    return (
+      <main className="mx-auto flex max-w-3xl flex-col gap-3 p-3">
+        <Header id={id} component={null} previous={null} next={null} model={status.data?.model} />
+        <Notice error={component.error}>
+          {canRetry(component.error) && <Button onClick={() => component.refetch()}>Retry</Button>}
+        </Notice>
+      </main>
+    );
+  const kind = id.startsWith("attn") ? "attn" : "neuron";
+  // The answer about another component stays until the next is here, unless it is of another shape.
+  const data = component.data?.kind === kind ? component.data : undefined;
+  const stale = component.isPlaceholderData;
+  const read = prompt.data && (prompt.data.pairs !== null) === (kind === "attn") ? prompt.data : undefined;
+  const info = atlas.data?.atlas ?? null;
+  const max = strongest(data);
+  return (
+    <main className="mx-auto flex max-w-[1680px] flex-col gap-3 p-3">
+      <Header id={id} component={data ?? null} previous={previous} next={next} model={status.data?.model} />
+      {status.error && <Notice error={status.error} />}
+      <div className="grid grid-cols-[minmax(0,1fr)] items-start gap-3 lg:grid-cols-[minmax(0,1fr)_27rem]">
+        <div className="flex min-w-0 flex-col gap-3 max-lg:contents">
+          <OnPromptPanel
+            id={id}
+            kind={kind}
+            answer={read}
+            stale={prompt.isPlaceholderData}
+            working={prompt.isFetching}
+            error={prompt.error}
+            max={max}
+            direction={view.direction}
+            startToken={status.data?.model.bos ?? null}
+            limit={status.data?.limits.max_prompt_chars}
+            area={area}
+            onRetry={prompt.refetch}
+            onChange={change}
+          />
+          <div className={`order-2 flex min-w-0 flex-col gap-3 ${stale ? "stale" : ""}`}>
+            {atlas.data && info === null ? (
+              <NoAtlas
+                what="which text makes each fire most, how often and how strongly, with examples from all of its range."
+                problem={atlas.data.problem}
+              />
+            ) : data && info && data.stats === null ? (
+              <NotHeld info={info} kind={kind} layer={data.layer} />
+            ) : (
+              <ExamplesPanel
+                id={data?.id ?? id}
+                component={data}
+                max={max}
+                view={view}
+                info={info}
+                onChange={change}
+              />
+            )}
+          </div>
+        </div>
+        <div className="flex min-w-0 flex-col gap-3 max-lg:contents">
+          {(data === undefined || data.stats !== null) && (
+            <div className={`order-1 flex flex-col gap-3 ${stale ? "stale" : ""}`}>
+              <StatsPanel
+                kind={kind}
+                stats={data?.stats ?? null}
+                mark={read && !prompt.isPlaceholderData ? mark(read.writes ?? read.activations) : null}
+              />
+              {kind === "attn" && (
+                <TypesPanel types={data?.types ?? null} length={info?.context_length ?? null} />
+              )}
+            </div>
+          )}
+          <div className="order-3 flex flex-col gap-3">
+            <TokensPanel id={id} kind={kind} />
+            <RelationsPanel id={id} kind={kind} hasAtlas={info !== null && data?.stats !== null} />
+          </div>
+        </div>
+      </div>
+    </main>
+  );
+}
+
+/** The components before and after this one, read ahead so that the arrow keys answer at once. */
+function useNeighbours(component: Component | undefined): { previous: string | null; next: string | null } {
+  const client = useQueryClient();
+  const previous = component?.previous ?? null;
+  const next = component?.next ?? null;
+  useEffect(() => {
+    for (const neighbour of [next, previous]) if (neighbour) client.prefetchQuery(componentQuery(neighbour));
+  }, [previous, next, client]);
+  return { previous, next };
+}
+
+/** The largest activation that the component's examples are coloured by; 0 when there is none. */
+function strongest(component: Component | undefined): number {
+  if (!component) return 0;
+  if (component.kind === "attn") return component.top[0]?.activation ?? 0;
+  return Math.max(0, component.stats?.maximum ?? 0);
+}
+
+/** The activation of largest size on the prompt: the histogram shows where it falls. */
+function mark(activations: readonly number[]): number | null {
+  return activations.reduce<number | null>(
+    (best, value) => (best === null || Math.abs(value) > Math.abs(best) ? value : best),
+    null,
+  );
+}
+
+function NotHeld({ info, kind, layer }: { info: AtlasInfo; kind: "attn" | "neuron"; layer: number }) {
+  const what = kind === "attn" ? "heads" : "neurons";
+  return (
+    <section className="rounded-md border border-dashed border-line-strong px-4 py-10 text-center">
+      <h2 className="text-sm font-semibold">
+        The atlas holds no {what} of layer {layer}
+      </h2>
+      <p className="mx-auto mt-1 max-w-lg text-xs text-ink-2">
+        It was made of {info.sites.length} of the model’s blocks. Collect this one as well with{" "}
+        <code className="rounded bg-raised px-1 py-0.5 font-mono text-ink">
+          clew collect {info.model.name} --sites {kind}.{layer}
+        </code>
+        .
+      </p>
+    </section>
+  );
+}

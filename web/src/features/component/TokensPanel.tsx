@@ -1,0 +1,50 @@
+import { useWeights } from "../../api/atlas";
+import { canRetry } from "../../api/client";
+import { Button } from "../../components/Button";
+import { Notice } from "../../components/Notice";
+import { Panel } from "../../components/Panel";
+import { Scores } from "../../components/Scores";
+
+/** What the weights alone say of tokens: which ones the component's write pushes, and which excite it. */
+export function TokensPanel({ id, kind }: { id: string; kind: "attn" | "neuron" }) {
+  const { data, error, isPlaceholderData, refetch } = useWeights(id);
+  return (
+    <Panel
+      title="Tokens, by its weights"
+      actions={
+        <span
+          className="ml-auto text-2xs text-ink-3"
+          title="Logits relative to the vocabulary’s mean, after the final norm’s gain with its scale held at 1"
+        >
+          {kind === "attn" ? "logits of its mean write" : "logits of a write of length 1"}
+        </span>
+      }
+    >
+      <div className="px-3 pb-3">
+        {error ? (
+          <Notice error={error}>{canRetry(error) && <Button onClick={() => refetch()}>Retry</Button>}</Notice>
+        ) : data ? (
+          <div
+            className={`grid grid-cols-[repeat(auto-fit,minmax(7.25rem,1fr))] gap-x-4 gap-y-3 ${isPlaceholderData ? "stale" : ""}`}
+          >
+            {data.up && data.down ? (
+              <>
+                <Scores title="Pushes up" scores={data.up} effect />
+                <Scores title="Pushes down" scores={data.down} effect />
+              </>
+            ) : (
+              <p className="col-span-full text-xs text-ink-2">
+                What a head pushes depends on what it reads: its mean write needs an atlas.
+              </p>
+            )}
+            <Scores title="Excited by" scores={data.excited_by} />
+          </div>
+        ) : (
+          <div role="status" className="skeleton h-[26rem]">
+            <span className="sr-only">Reading the weights</span>
+          </div>
+        )}
+      </div>
+    </Panel>
+  );
+}

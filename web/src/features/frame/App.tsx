@@ -1,0 +1,56 @@
+import { useMemo, useRef, useState } from "react";
+import { useStatus } from "../../api/queries";
+import { AskedContext } from "../../components/asked";
+import { useKeys } from "../../components/useKeys";
+import { usePath, useSearch } from "../../url/address";
+import { readAsked, readRoute } from "../../url/route";
+import { Collecting } from "../atlas/Collecting";
+import { ComponentPage } from "../component/ComponentPage";
+import { DebuggerPage } from "../debugger/DebuggerPage";
+import { SearchPage } from "../search/SearchPage";
+import { Help } from "./Help";
+import { TopBar } from "./TopBar";
+
+/** The page that the address names, under the bar that all pages share. */
+export function App() {
+  const path = usePath();
+  const route = useMemo(() => readRoute(path), [path]);
+  const status = useStatus();
+  const search = useSearch();
+  const example = status.data?.example.prompt ?? null;
+  const asked = useMemo(() => readAsked(search, example), [search, example]);
+  const [helping, setHelping] = useState(false);
+  const finder = useRef<HTMLInputElement>(null);
+  useKeys(
+    useMemo(
+      () => ({
+        "?": () => setHelping(true),
+        g: () => finder.current?.focus(),
+      }),
+      [],
+    ),
+  );
+  return (
+    <AskedContext value={asked}>
+      <Collecting>
+        <div className="min-h-dvh">
+          <TopBar
+            page={route.page}
+            model={status.data?.model}
+            version={status.data?.version}
+            finder={finder}
+            onHelp={() => setHelping(true)}
+          />
+          {route.page === "component" ? (
+            <ComponentPage id={route.id} />
+          ) : route.page === "search" ? (
+            <SearchPage />
+          ) : (
+            <DebuggerPage />
+          )}
+          {helping && <Help page={route.page} onClose={() => setHelping(false)} />}
+        </div>
+      </Collecting>
+    </AskedContext>
+  );
+}

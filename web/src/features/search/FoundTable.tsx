@@ -1,0 +1,292 @@
+import { useEffect, useRef, useState } from "react";
+import type { Token } from "../../api/types";
+import { activationBackground, effectBackground, largest } from "../../colour/scale";
+import { useAsked } from "../../components/asked";
+import { Button, CopyButton } from "../../components/Button";
+import { ComponentLink } from "../../components/ComponentLink";
+import { download } from "../../components/download";
+import { Notice } from "../../components/Notice";
+import { Panel } from "../../components/Panel";
+import { TokenText } from "../../components/TokenText";
+import { useKeys } from "../../components/useKeys";
+import { count } from "../../format/number";
+import { go } from "../../url/address";
+import { componentAddress } from "../../url/route";
+import { PAGE, type SearchView, type SortKey } from "../../url/searchView";
+import { COLUMNS, type Column, type Found, needsAtlas } from "./columns";
+import { type Asking, type Results, search, toCsv, toPython } from "./requests";
+
+/** Rows that an export holds at most: as many as the server gives at once. */
+const EXPORTED = 1000;
+
+/** What was found, a page of it at a time; each row leads to its component. */
+export function FoundTable({
+  asking,
+  results,
+  stale,
+  hasAtlas,
+  model,
+  onAsk,
+  onPage,
+}: {
+  asking: Asking;
+  /** undefined: not here yet. */
+  results: Results | undefined;
+  /** Whether the results are those of the search before. */
+  stale: boolean;
+  hasAtlas: boolean;
+  model: string;
+  onAsk: (part: Partial<SearchView>, how?: "push" | "replace") => void;
+  onPage: (page: number) => void;
+}) {
+  const { view, sort } = asking;
+  const asked = useAsked();
+  const columns = COLUMNS[view.mode];
+  const [active, setActive] = useState(-1);
+  const [failed, setFailed] = useState<Error | null>(null);
+  const body = useRef<HTMLTableSectionElement>(null);
+  const rows = results?.rows ?? [];
+  // biome-ignore lint/correctness/useExhaustiveDependencies: other results have another first row
+  useEffect(() => setActive(-1), [results]);
+
+  const open = () => {
+    const row = rows[active];
+    if (row) {
+      go(componentAddress(row.id, asked));
+      window.scrollTo(0, 0);
+    }
+  };
+  const move = (step: number) => {
+    const next = Math.max(0, Math.min(rows.length - 1, active + step));
+    setActive(next);
+    body.current?.children[next]?.scrollIntoView({ block: "nearest" });
+  };
+  useKeys({ j: () => move(1), k: () => move(-1), Enter: open, c: open });
+
+  const save = (name: string, type: string, spell: (found: readonly Found[]) => string) => {
+    setFailed(null);
+    search(asking, 0, EXPORTED).then((all) => download(name, type, spell(all.rows)), setFailed);
+  };
+  const total = results?.total ?? 0;
+  const first = view.page * PAGE;
+  const last = Math.max(0, Math.ceil(total / PAGE) - 1);
+  const exported = `The first ${count(Math.min(EXPORTED, total))} of ${count(total)}, in full precision`;
+  return (
+    <Panel
+      title="Found"
+      actions={
+        <>
+          <span className="num text-2xs text-ink-3" role="status" data-testid="found-count">
+            {results && `${count(total)} component${total === 1 ? "" : "s"}`}
+          </span>
+          <div className="ml-auto flex flex-wrap items-center gap-1.5">
+            <CopyButton text={() => toPython(model, asking)}>Copy as Python</CopyButton>
+            <Button
+              icon="save"
+              disabled={total === 0}
+              title={total === 0 ? "There is nothing to export" : exported}
+              onClick={() => save("clew-components.csv", "text/csv", (found) => toCsv(view, found))}
+            >
+              CSV
+            </Button>
+            <Button
+              icon="save"
+              disabled={total === 0}
+              title={total === 0 ? "There is nothing to export" : exported}
+              onClick={() =>
+                save("clew-components.json", "application/json", (found) => JSON.stringify(found, null, 2))
+              }
+            >
+              JSON
+            </Button>
+          </div>
+        </>
+      }
+    >
+      {failed && <Notice error={failed} className="mx-3 mb-2" />}
+      {view.mode === "prompt" && !hasAtlas && (
+        <p className="border-t border-line px-3 py-1 text-2xs text-ink-3">
+          Sorted by activation alone: how unusual one is for its component is known from an atlas, and there
+          is none.
+        </p>
+      )}
+      {results === undefined ? (
+        <div role="status" className="border-t border-line p-3">
+          <div className="skeleton h-96" />
+          <span className="sr-only">Searching</span>
+        </div>
+      ) : total === 0 ? (
+        <p className="border-t border-line px-3 py-10 text-center text-ink-2">
+          {NOTHING[view.mode]}{" "}
+          {(view.kinds.length > 0 || view.layers.length > 0 || view.density !== null) && (
+            <button
+              type="button"
+              className="underline"
+              onClick={() => onAsk({ kinds: [], layers: [], density: null })}
+            >
+              Search among all
+            </button>
+          )}
+        </p>
+      ) : (
+        <div className={`overflow-x-auto border-t border-line ${stale ? "stale" : ""}`}>
+          <table className="w-full border-collapse text-xs md:[&_th]:w-32" aria-label="Components found">
+            <thead>
+              <tr className="border-b border-line text-ink-2">
+                <th className="sticky left-0 z-[1] bg-panel px-3 text-left font-normal">Component</th>
+                {view.mode === "prompt" && <th className="px-2 text-left font-normal">At</th>}
+                {columns.map((column) => (
+                  <SortHeader
+                    key={column.key}
+                    column={column}
+                    sort={sort}
+                    ascending={view.ascending}
+                    refused={!hasAtlas && needsAtlas(view.mode, column.key)}
+                    onSort={(key, ascending) => onAsk({ sort: key, ascending }, "replace")}
+                  />
+                ))}
+                {/* Takes what is left of a wide window, so that numbers stay beside their names. */}
+                <td className="md:w-auto" />
+              </tr>
+            </thead>
+            <tbody ref={body}>
+              {rows.map((row, i) => (
+                <FoundRow
+                  key={`${row.id} ${row.position}`}
+                  row={row}
+                  columns={columns}
+                  tokens={view.mode === "prompt" ? (results.tokens ?? []) : null}
+                  maxima={columns.map(({ key }) => largest(rows.map((other) => other[key] ?? 0)))}
+                  active={i === active}
+                  onChoose={() => setActive(i)}
+                />
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+      {total > PAGE && (
+        <nav
+          aria-label="Pages of results"
+          className="flex items-center justify-end gap-2 border-t border-line px-3 py-1.5 text-xs text-ink-2"
+        >
+          <span className="num">
+            {count(Math.min(first + 1, total))}–{count(Math.min(first + PAGE, total))} of {count(total)}
+          </span>
+          <Button
+            disabled={view.page === 0}
+            title={view.page === 0 ? "This is the first page" : "The page before"}
+            onClick={() => onPage(Math.min(view.page - 1, last))}
+          >
+            Previous
+          </Button>
+          <Button
+            disabled={view.page >= last}
+            title={view.page >= last ? "This is the last page" : "The next page"}
+            onClick={() => onPage(view.page + 1)}
+          >
+            Next
+          </Button>
+        </nav>
+      )}
+    </Panel>
+  );
+}
+
+const NOTHING: Record<SearchView["mode"], string> = {
+  prompt: "No component fires there.",
+  token: "No component has a top example on this token.",
+  push: "No component pushes this token.",
+};
+
+function SortHeader({
+  column: { key, label, title },
+  sort,
+  ascending,
+  refused,
+  onSort,
+}: {
+  column: Column;
+  sort: SortKey;
+  ascending: boolean;
+  /** Whether it cannot be sorted by, for want of an atlas. */
+  refused: boolean;
+  onSort: (key: SortKey, ascending: boolean) => void;
+}) {
+  const on = sort === key;
+  return (
+    <th aria-sort={on ? (ascending ? "ascending" : "descending") : "none"} className="text-right font-normal">
+      <button
+        type="button"
+        disabled={refused}
+        title={refused ? `${title}. It needs an atlas, and there is none.` : `${title}. Click to sort.`}
+        onClick={() => onSort(key, on ? !ascending : false)}
+        className={`h-6.5 px-2 whitespace-nowrap enabled:hover:text-ink disabled:cursor-not-allowed disabled:opacity-50 ${on ? "font-semibold text-ink" : ""}`}
+      >
+        {label}
+        {on && <span className="pl-1 font-normal">{ascending ? "↑" : "↓"}</span>}
+      </button>
+    </th>
+  );
+}
+
+function FoundRow({
+  row,
+  columns,
+  tokens,
+  maxima,
+  active,
+  onChoose,
+}: {
+  row: Found;
+  columns: readonly Column[];
+  /** The prompt's tokens; null: the search was not about one. */
+  tokens: readonly Token[] | null;
+  /** The largest size in each column of this page. */
+  maxima: readonly number[];
+  active: boolean;
+  onChoose: () => void;
+}) {
+  return (
+    <tr
+      aria-selected={active}
+      data-component={row.id}
+      onClick={onChoose}
+      className={`h-6.5 border-b border-line last:border-b-0 hover:bg-raised ${
+        active ? "bg-raised shadow-[inset_2px_0_0_var(--focus)]" : "bg-panel"
+      }`}
+    >
+      <td className="sticky left-0 z-[1] bg-inherit px-3">
+        <ComponentLink node={row.id} />
+      </td>
+      {tokens && row.position !== undefined && (
+        <td className="max-w-40 truncate px-2">
+          <TokenText text={tokens[row.position]?.text ?? ""} />
+          <span className="num pl-1.5 text-2xs text-ink-3">{row.position}</span>
+        </td>
+      )}
+      {columns.map(({ key, look, show }, i) => {
+        const value = row[key];
+        const max = maxima[i] ?? 0;
+        return (
+          <td
+            key={key}
+            data-column={key}
+            className={`num px-2 text-right ${look === "plain" ? "text-ink-2" : ""}`}
+            style={{
+              background:
+                look === "amount"
+                  ? activationBackground(Math.max(0, value ?? 0), max)
+                  : look === "effect"
+                    ? effectBackground(value ?? 0, max)
+                    : undefined,
+            }}
+          >
+            {show(value)}
+          </td>
+        );
+      })}
+      <td />
+    </tr>
+  );
+}

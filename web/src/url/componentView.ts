@@ -1,0 +1,53 @@
+import { oneOf, query } from "./params";
+
+export const LAYOUTS = ["stacked", "line"] as const;
+export type Layout = (typeof LAYOUTS)[number];
+
+export const GROUPS = ["top", "bottom", "bands", "random"] as const;
+export type Group = (typeof GROUPS)[number];
+
+/** What pointing at a token of a head's text shows: who attends to it, or whom it attends to. */
+export const DIRECTIONS = ["from", "to"] as const;
+export type Direction = (typeof DIRECTIONS)[number];
+
+/** Everything a component's page shows, as the address bar spells it; the component itself is in the path. */
+export interface ComponentView {
+  /** null: the server's example. */
+  prompt: string | null;
+  bos: boolean;
+  /** Examples wrapped over several lines, or one line each with the peaks under each other. */
+  layout: Layout;
+  group: Group;
+  direction: Direction;
+}
+
+const DEFAULT: ComponentView = {
+  prompt: null,
+  bos: false,
+  layout: "stacked",
+  group: "top",
+  direction: "from",
+};
+
+/** The view a query string spells. What it cannot mean is ignored. */
+export function readComponentView(search: string): ComponentView {
+  const params = new URLSearchParams(search);
+  return {
+    prompt: params.get("p"),
+    bos: params.get("bos") === "1",
+    layout: oneOf(LAYOUTS, params.get("layout")) ?? DEFAULT.layout,
+    group: oneOf(GROUPS, params.get("group")) ?? DEFAULT.group,
+    direction: oneOf(DIRECTIONS, params.get("hover")) ?? DEFAULT.direction,
+  };
+}
+
+/** The query string of a view, with its "?", or "" for the default view. */
+export function writeComponentView({ prompt, bos, layout, group, direction }: ComponentView): string {
+  const params = new URLSearchParams();
+  if (prompt !== null) params.set("p", prompt);
+  if (bos) params.set("bos", "1");
+  if (layout !== DEFAULT.layout) params.set("layout", layout);
+  if (group !== DEFAULT.group) params.set("group", group);
+  if (direction !== DEFAULT.direction) params.set("hover", direction);
+  return query(params);
+}

@@ -1,0 +1,85 @@
+/** Which page an address opens. */
+export type Route = { page: "debugger" } | { page: "component"; id: string } | { page: "search" };
+
+/** The page of a path. The debugger answers for every path that no other page has. */
+export function readRoute(path: string): Route {
+  const component = /^\/c\/([^/]*)\/?$/.exec(path)?.[1];
+  if (component !== undefined) return { page: "component", id: unescaped(component) };
+  if (/^\/search\/?$/.test(path)) return { page: "search" };
+  return { page: "debugger" };
+}
+
+function unescaped(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** A prompt that goes along from page to page. */
+export interface Asked {
+  prompt: string;
+  bos: boolean;
+}
+
+/** The prompt in an address, which every page spells alike; else the one that all pages open with, once it is known. */
+export function readAsked(search: string, example: string | null): Asked | null {
+  const params = new URLSearchParams(search);
+  const prompt = params.get("p") ?? example;
+  return prompt === null ? null : { prompt, bos: params.get("bos") === "1" };
+}
+
+/** The address of a component's page, with the prompt it is read on. */
+export function componentAddress(id: string, asked: Asked | null): string {
+  return `/c/${id}${spelled(asked)}`;
+}
+
+/** The address of the debugger with a prompt. */
+export function debuggerAddress(asked: Asked | null): string {
+  return `/${spelled(asked)}`;
+}
+
+/** The address of the search, with a prompt to search by. */
+export function searchAddress(asked: Asked | null): string {
+  return `/search${spelled(asked)}`;
+}
+
+function spelled(asked: Asked | null): string {
+  if (asked === null || asked.prompt === "") return "";
+  const params = new URLSearchParams({ p: asked.prompt });
+  if (asked.bos) params.set("bos", "1");
+  return `?${params}`;
+}
+
+/** The component that a node or a place of an edit is a run of, such as attn.23.3; null for what has no page. */
+export function componentOf(node: string): string | null {
+  return /^((?:attn|neuron)\.\d+\.\d+)(?:@|$)/.exec(node)?.[1] ?? null;
+}
+
+/** How many of each kind a model has. */
+export interface Shape {
+  n_layers: number;
+  n_heads: number;
+  n_neurons: number;
+}
+
+/** The component that somebody typed, or what is wrong with it. Spaces, ← and a node's position do no harm. */
+export function readComponent(text: string, shape: Shape | undefined): { id: string } | { problem: string } {
+  const typed = text.trim().toLowerCase().replace(/\s+/g, ".");
+  const found = /^(attn|neuron|head|h|n)\.(\d{1,9})\.(\d{1,9})(?:@.*)?$/.exec(typed);
+  if (!found) {
+    const example = `a component is written attn.LAYER.HEAD or neuron.LAYER.NUMBER, such as attn.${shape ? Math.min(23, shape.n_layers - 1) : 5}.3`;
+    return { problem: `“${text.trim()}” is no component: ${example}.` };
+  }
+  const kind = found[1] === "neuron" || found[1] === "n" ? "neuron" : "attn";
+  const [layer, index] = [Number(found[2]), Number(found[3])];
+  if (shape) {
+    if (layer >= shape.n_layers)
+      return { problem: `There is no layer ${layer}: this model has layers 0 to ${shape.n_layers - 1}.` };
+    const n = kind === "attn" ? shape.n_heads : shape.n_neurons;
+    const what = kind === "attn" ? "head" : "neuron";
+    if (index >= n) return { problem: `There is no ${what} ${index}: a layer has ${what}s 0 to ${n - 1}.` };
+  }
+  return { id: `${kind}.${layer}.${index}` };
+}
