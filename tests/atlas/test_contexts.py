@@ -21,8 +21,9 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clew.atlas.contexts import Contexts, Place, joined, pack, read_contexts
+from clew.atlas.contexts import Contexts, joined, read_contexts
 from clew.atlas.documents import Document
+from clew.atlas.packing import Place, pack
 from clew.atlas.texts import Corpus, corpus_of
 from clew.errors import BadCorpus, CorpusTooShort, NoSpace, UsageError
 from clew.models.subject import SubjectModel
@@ -280,6 +281,31 @@ def test_damage_is_found_and_mended(
             Contexts.open(folder)
     assert read(folder, subject, corpus) == [80, 160, 240, 320, 400]
     assert files(folder) == expected
+
+
+def test_an_edited_byte_is_found_wherever_it_is(tmp_path: Path, subject: SubjectModel, corpus: Corpus) -> None:
+    folder = tmp_path / "out"
+    read(folder, subject, corpus, tokens=64)
+    [path] = folder.iterdir()
+    content = path.read_bytes()
+    whole = Contexts.open(folder)
+    expected = [(whole.tokens(i).tolist(), whole.origin(i)) for i in range(len(whole))]
+    del whole
+    refused = 0
+    for position in range(0, len(content), 11):
+        edited = bytearray(content)
+        edited[position] ^= 1 << position % 8
+        path.unlink()
+        path.write_bytes(edited)
+        try:
+            contexts = Contexts.open(folder)
+            assert [(contexts.tokens(i).tolist(), contexts.origin(i)) for i in range(len(contexts))] == expected
+        except BadCorpus:
+            refused += 1
+        assert read(folder, subject, corpus, tokens=64) == [64]
+        assert path.read_bytes() == content
+    # The others are in bytes that nothing reads.
+    assert refused > len(content) // 11 // 2
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"length": 8}, {"bos": True}, {"shard": 6}, {"corpus": "other"}])

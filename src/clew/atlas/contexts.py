@@ -8,14 +8,14 @@ file and leaves the same bytes as an undisturbed one.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,59 +25,18 @@ from torch import Tensor
 
 from ..errors import BadCorpus, CorpusTooShort, UsageError
 from ..models.subject import SubjectModel
-from .disk import PARTIAL, written
+from .disk import PARTIAL, on_disk, written
 from .documents import Corpus
+from .packing import Context, Place, pack
 
 _VERSION = 1
-_METADATA = b"clew"
+_METADATA, _DIGEST = b"clew", b"sha256"
 _BATCH = 1024  # contexts in a record batch of the joined file
 
+# What a file that is cut short or edited can raise.
+_DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 
-@dataclass(frozen=True)
-class Place:
-    """Where the next token is: so many documents were used up, and so many tokens of the one after them."""
-
-    documents: int = 0
-    tokens: int = 0
-
-
-@dataclass(frozen=True)
-class Context:
-    """`tokens` without the start token; `origin` of the document that the first is from; `end` is after the last."""
-
-    tokens: Int32[np.ndarray, " n"]
-    origin: str
-    end: Place
-
-
-def pack(documents: Iterable[tuple[Int32[np.ndarray, " t"], str]], size: int, start: Place) -> Iterator[Context]:
-    """The tokens of documents, each with its origin, one after another in pieces of `size`.
-
-    `documents` begin with the one that `start` is in. What is left at the end and shorter than `size` is dropped.
-    """
-    waiting: deque[tuple[Int32[np.ndarray, " t"], str]] = deque()
-    place, count = start, 0
-    for number, (ids, origin) in enumerate(documents):
-        unread = ids[start.tokens :] if number == 0 else ids
-        waiting.append((unread, origin))
-        count += len(unread)
-        while count >= size:
-            parts: list[Int32[np.ndarray, " t"]] = []
-            first, missing = "", size
-            while missing:
-                ids, origin = waiting.popleft()
-                part, rest = ids[:missing], ids[missing:]
-                if len(part) and missing == size:
-                    first = origin
-                parts.append(part)
-                missing -= len(part)
-                if len(rest):
-                    waiting.appendleft((rest, origin))
-                    place = Place(place.documents, place.tokens + len(part))
-                else:
-                    place = Place(place.documents + 1, 0)
-            count -= size
-            yield Context(np.concatenate(parts), first, place)
+_Part = tuple[Int32[np.ndarray, "n length"], list[str]]  # tokens and origins of some contexts
 
 
 def read_contexts(
@@ -188,27 +147,23 @@ def _kept(path: Path, reading: dict[str, Any], index: int, wanted: int) -> _Kept
     """
     try:
         batches, metadata = _open(path)
-        [batch] = batches
-        theirs = metadata["reading"]
-        whole = (
-            batch.num_rows == metadata["contexts"]
-            and metadata["index"] == index
-            and metadata["digest"] == _digest(_rows(batch), batch.column(1).to_pylist())
-        )
+        parts = [(_rows(batch), batch.column(1).to_pylist()) for batch, _ in batches]
+        [(rows, _)] = parts
         end, last = Place(**metadata["end"]), metadata["last"]
-        fits = (
-            (batch.num_rows == reading["shard"] and (index + 1) * reading["shard"] < wanted)
-            if last is None
-            else (last["wanted"] == wanted)
-        )
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, UnicodeError):
+        is_whole = metadata["index"] == index and _content(metadata, parts) == path.read_bytes()
+        if last is None:
+            is_whole &= len(rows) == reading["shard"] and (index + 1) * reading["shard"] < wanted
+        else:
+            is_whole &= last["wanted"] == wanted
+        theirs = metadata["reading"]
+    except _DAMAGE:
         return None
     if theirs != reading:
         raise UsageError(
             f"{path.parent} holds text that was read from another corpus or in another way.",
             "Name another folder, or delete that one.",
         )
-    return _Kept(batch.num_rows, end, last is not None) if whole and fits else None
+    return _Kept(len(rows), end, last is not None) if is_whole else None
 
 
 def _write(
@@ -222,20 +177,25 @@ def _write(
         "index": index,
         "contexts": len(contexts),
         "end": asdict(contexts[-1].end),
-        "digest": _digest(rows, origins),
         "last": last,
     }
-    _save(_path(folder, index), reading["length"], metadata, [(rows, origins)])
+    with written(_path(folder, index)) as partial:
+        partial.write_bytes(_content(metadata, [(rows, origins)]))
 
 
 def _path(folder: Path, index: int) -> Path:
     return folder / f"contexts-{index:05d}.arrow"
 
 
+def _paths(folder: Path) -> list[Path]:
+    """The files there are, in order; their numbers may outgrow five digits."""
+    return sorted(folder.glob("contexts-*.arrow"), key=lambda path: (len(path.name), path.name))
+
+
 def _remove_from(folder: Path, index: int) -> None:
     """Removes the files from `index` on, and what an interrupted writing left."""
-    for path in [*folder.glob("contexts-*.arrow"), *folder.glob(f"contexts-*.arrow{PARTIAL}")]:
-        if path.suffix == PARTIAL or path >= _path(folder, index):
+    with on_disk(folder):
+        for path in [*_paths(folder)[index:], *folder.glob(f"contexts-*.arrow{PARTIAL}")]:
             path.unlink()
 
 
@@ -244,36 +204,52 @@ def _fingerprint(subject: SubjectModel) -> str:
     return hashlib.sha256(vocabulary.encode()).hexdigest()[:16]
 
 
+def _content(metadata: dict[str, Any], parts: Iterable[_Part]) -> bytes:
+    """The bytes of a file."""
+    file = io.BytesIO()
+    _write_parts(file, metadata, parts)
+    return file.getvalue()
+
+
+def _schema(metadata: dict[str, Any]) -> pa.Schema:
+    """The columns of a file, with its metadata and their digest."""
+    described = json.dumps(metadata, sort_keys=True).encode()
+    tokens = pa.list_(pa.field("item", pa.int32(), nullable=False), metadata["reading"]["length"])
+    return pa.schema(
+        [pa.field("tokens", tokens, nullable=False), pa.field("origin", pa.string(), nullable=False)],
+        metadata={_METADATA: described, _DIGEST: hashlib.sha256(described).hexdigest()},
+    )
+
+
+def _write_parts(file: IO[bytes], metadata: dict[str, Any], parts: Iterable[_Part]) -> None:
+    """Writes each part as a record batch, with its digest."""
+    schema = _schema(metadata)
+    with pa.ipc.new_file(file, schema) as writer:
+        for rows, origins in parts:
+            tokens = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), type=schema.field("tokens").type)
+            batch = pa.record_batch([tokens, pa.array(origins, pa.string())], schema=schema)
+            writer.write_batch(batch, custom_metadata={_DIGEST: _digest(rows, origins)})
+
+
 def _digest(rows: Int32[np.ndarray, "n length"], origins: list[str]) -> str:
     return hashlib.sha256(rows.astype("<i4").tobytes() + json.dumps(origins).encode()).hexdigest()
 
 
-def _save(
-    path: Path,
-    length: int,
-    metadata: dict[str, Any],
-    batches: Iterable[tuple[Int32[np.ndarray, "n length"], list[str]]],
-) -> None:
-    schema = pa.schema(
-        [
-            pa.field("tokens", pa.list_(pa.field("item", pa.int32(), nullable=False), length), nullable=False),
-            pa.field("origin", pa.string(), nullable=False),
-        ],
-        metadata={_METADATA: json.dumps(metadata, sort_keys=True)},
-    )
-    with written(path) as partial, partial.open("wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for rows, origins in batches:
-            tokens = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), type=schema.field("tokens").type)
-            writer.write_batch(pa.record_batch([tokens, pa.array(origins, pa.string())], schema=schema))
+def _open(path: Path) -> tuple[list[tuple[pa.RecordBatch, str]], dict[str, Any]]:
+    """A file's record batches with their digests, mapped into memory as they are used, and its metadata.
 
-
-def _open(path: Path) -> tuple[list[pa.RecordBatch], dict[str, Any]]:
-    """A file's record batches, mapped into memory as they are used, and its metadata. Raises what Arrow raises."""
+    Raises what is in _DAMAGE.
+    """
     with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
         metadata = json.loads(reader.schema.metadata[_METADATA])
-        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-    for batch in batches:
+        if not reader.schema.equals(_schema(metadata), check_metadata=True):
+            raise ValueError("edited")
+        read = [reader.get_batch_with_custom_metadata(number) for number in range(reader.num_record_batches)]
+        batches = [(batch, custom[_DIGEST].decode()) for batch, custom in read]
+    for batch, _ in batches:
         batch.validate(full=True)
+    if sum(batch.num_rows for batch, _ in batches) != metadata["contexts"]:
+        raise ValueError("cut short")
     return batches, metadata
 
 
@@ -285,38 +261,37 @@ def _rows(batch: pa.RecordBatch) -> Int32[np.ndarray, "n length"]:
 class Contexts:
     """The contexts that were read into a folder, or the one file of all (`joined`); any of them is read at once.
 
-    `length` is in tokens; `notes` are sentences on what the corpus lacked.
+    `length` is in tokens; `notes` are sentences on what the corpus lacked; `reading` is all that decided what was read.
+    A part that was edited is found when it is first used: BadCorpus.
     """
 
-    def __init__(self, batches: list[pa.RecordBatch], reading: dict[str, Any], notes: list[str]) -> None:
-        self.length: int = reading["length"]
-        self.notes = notes
-        self._reading = reading
-        self._tokens = [_rows(batch) for batch in batches]
-        self._origins = [batch.column(1) for batch in batches]
+    def __init__(self, batches: list[tuple[pa.RecordBatch, str]], metadata: dict[str, Any], path: Path) -> None:
+        self.length: int = metadata["reading"]["length"]
+        self.notes: list[str] = metadata["last"]["notes"]
+        self.reading: dict[str, Any] = metadata["reading"]
+        self._path = path
+        self._tokens = [_rows(batch) for batch, _ in batches]
+        self._origins = [batch.column(1) for batch, _ in batches]
+        self._digests: list[str | None] = [digest for _, digest in batches]
         self._starts = list(accumulate((len(rows) for rows in self._tokens), initial=0))
 
     @classmethod
     def open(cls, path: Path) -> Contexts:
         """Opens a folder that `read_contexts` filled, or a file that `joined` wrote. Raises BadCorpus."""
-        paths = sorted(path.glob("contexts-*.arrow")) if path.is_dir() else [path]
+        paths = _paths(path) if path.is_dir() else [path]
         if not paths:
             raise BadCorpus(f"{path} holds no contexts.", "Collect again.")
-        batches: list[pa.RecordBatch] = []
+        batches: list[tuple[pa.RecordBatch, str]] = []
         metadata: dict[str, Any] = {}
         for file in paths:
             try:
                 found, metadata = _open(file)
-                if sum(batch.num_rows for batch in found) != metadata["contexts"]:
-                    raise ValueError("it is cut short")
-            except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-                raise BadCorpus(
-                    f"{file} is damaged and cannot be read as contexts.", "Collect again: what is damaged is redone."
-                ) from error
+            except _DAMAGE as error:
+                raise _damaged(file) from error
             batches += found
         if metadata["last"] is None or (path.is_dir() and paths[-1] != _path(path, len(paths) - 1)):
             raise BadCorpus(f"The contexts in {path} are not complete.", "Collect again: what is missing is added.")
-        return cls(batches, metadata["reading"], metadata["last"]["notes"])
+        return cls(batches, metadata, path)
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -333,41 +308,54 @@ class Contexts:
 
     def batch(self, first: int, n: int) -> Int[Tensor, "n length"]:
         """Contexts `first` to `first + n` (fewer at the end). Raises IndexError when there is none."""
-        self._find(first)
-        return torch.from_numpy(self._slice(first, n).astype(np.int64))
+        begin, _ = self._find(first)
+        end = min(first + n, len(self))
+        rows = []
+        for part in range(begin, len(self._tokens)):
+            start = self._starts[part]
+            if start >= end:
+                break
+            self._check(part)
+            rows.append(self._tokens[part][max(first - start, 0) : end - start])
+        return torch.from_numpy(np.concatenate(rows).astype(np.int64))
 
     def _find(self, i: int) -> tuple[int, int]:
         if not 0 <= i < len(self):
             raise IndexError(f"there are {len(self)} contexts, and no number {i}")
         part = bisect_right(self._starts, i) - 1
+        self._check(part)
         return part, i - self._starts[part]
 
-    def _slice(self, first: int, n: int) -> Int32[np.ndarray, "n length"]:
-        parts, _ = self._find(first)
-        end = min(first + n, len(self))
-        rows = []
-        for part in range(parts, len(self._tokens)):
-            start = self._starts[part]
-            if start >= end:
-                break
-            rows.append(self._tokens[part][max(first - start, 0) : end - start])
-        return np.concatenate(rows)
+    def _check(self, part: int) -> None:
+        """Makes sure that a part is as it was written, once, when it is first used."""
+        digest = self._digests[part]
+        if digest is None:
+            return
+        try:
+            is_whole = _digest(self._tokens[part], self._origins[part].to_pylist()) == digest
+        except UnicodeError:
+            is_whole = False
+        if not is_whole:
+            raise _damaged(self._path)
+        self._digests[part] = None
 
 
 def joined(folder: Path, out: Path) -> None:
     """Writes the contexts in a folder as one file, the same bytes however they are cut. Raises BadCorpus or NoSpace."""
     contexts = Contexts.open(folder)
-    reading = {key: value for key, value in contexts._reading.items() if key != "shard"}
+    reading = {key: value for key, value in contexts.reading.items() if key != "shard"}
     metadata = {"reading": reading, "contexts": len(contexts), "last": {"notes": contexts.notes}}
-    _save(
-        out,
-        contexts.length,
-        metadata,
-        (
-            (
-                contexts._slice(first, _BATCH),
-                [contexts.origin(i) for i in range(first, min(first + _BATCH, len(contexts)))],
-            )
-            for first in range(0, len(contexts), _BATCH)
-        ),
+
+    def parts() -> Iterator[_Part]:
+        for first in range(0, len(contexts), _BATCH):
+            rows = contexts.batch(first, _BATCH).numpy().astype(np.int32)
+            yield rows, [contexts.origin(first + i) for i in range(len(rows))]
+
+    with written(out) as partial, partial.open("wb") as file:
+        _write_parts(file, metadata, parts())
+
+
+def _damaged(path: Path) -> BadCorpus:
+    return BadCorpus(
+        f"{path} is damaged and cannot be read as contexts.", "Collect again: what is damaged is read anew."
     )
