@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
     import pandas
 
 R = TypeVar("R", bound="Record")
+
+# Named here, so that describing the HTTP API loads no model code.
+ExampleKind = Literal["top", "bottom", "band", "random"]
+Through = Literal["in", "gate", "up", "q", "k", "v"]
 
 
 def plain(value: Any) -> Any:

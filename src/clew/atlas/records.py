@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..nodes import Kind
-from ..records import Record, Token, TokenScore
-
-ExampleKind = Literal["top", "bottom", "band", "random"]
-Through = Literal["in", "gate", "up", "q", "k", "v"]
+from ..records import ExampleKind, Record, Through, Token, TokenScore
 
 
 @dataclass(frozen=True)

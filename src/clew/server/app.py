@@ -34,6 +34,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     500: {"model": ErrorReply, "description": "The model's own numbers are not finite, or Clew has a fault."},
     503: {"model": ErrorReply, "description": "Too many questions are waiting."},
 }
+_NO_ATLAS: dict[int | str, dict[str, Any]] = {
+    404: {"model": ErrorReply, "description": "There is no atlas, and only one can answer."}
+}
 
 
 def create_app(
@@ -90,7 +93,7 @@ def routed(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | No
     api = APIRouter(prefix="/api")
     api.include_router(status.router, responses={code: _ERRORS[code] for code in (403, 500)})
     api.include_router(debugger.router, responses=_ERRORS)
-    api.include_router(components.router, responses=_ERRORS)
+    api.include_router(components.router, responses={**_ERRORS, **_NO_ATLAS})
     app.include_router(api)
     return app
 

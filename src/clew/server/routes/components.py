@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from ...atlas.records import ExampleKind
+from ...records import ExampleKind
 from ..answers import encode
 from ..events import STREAMS, EventStream
 from ..schemas.atlas import (
@@ -47,6 +47,19 @@ async def atlas(shared: Shared) -> Response:
     return _json(await run_in_threadpool(lambda: encode(shared.browser.status())))
 
 
+# Before the routes of one component: what is refused here then names the methods of this path.
+@router.post("/components/prompt", response_model=OnPrompt, summary="What a component does on a prompt")
+async def component_prompt(request: Request, body: ComponentPrompt, shared: Shared) -> Response:
+    return _json(
+        await shared.jobs.run(
+            request,
+            lambda stop: encode(
+                shared.browser.components.on_prompt(body.component, body.prompt, body.bos, stop=stop).to_dict()
+            ),
+        )
+    )
+
+
 @router.get("/components/{component}", response_model=Component, summary="What the atlas holds of one component")
 async def component(component: Id, shared: Shared) -> Response:
     return _json(await run_in_threadpool(lambda: encode(shared.browser.components.component(component).to_dict())))
@@ -83,18 +96,6 @@ async def component_card(request: Request, component: Id, shared: Shared) -> Res
 async def component_weights(request: Request, component: Id, shared: Shared) -> Response:
     return _json(
         await shared.jobs.run(request, lambda stop: encode(shared.browser.components.weights(component).to_dict()))
-    )
-
-
-@router.post("/components/prompt", response_model=OnPrompt, summary="What a component does on a prompt")
-async def component_prompt(request: Request, body: ComponentPrompt, shared: Shared) -> Response:
-    return _json(
-        await shared.jobs.run(
-            request,
-            lambda stop: encode(
-                shared.browser.components.on_prompt(body.component, body.prompt, body.bos, stop=stop).to_dict()
-            ),
-        )
     )
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from ... import settings
-from ...atlas.records import ExampleKind, Through
 from ...nodes import Kind
+from ...records import ExampleKind, Through
 from .base import MAX_LISTED, Index, Reply, Request, Token, TokenScore
 
 # Requests
@@ -43,7 +43,9 @@ class PromptSearch(Paged):
 
     prompt: str
     bos: bool = Field(default=False, description="Put the model's start token first.")
-    position: int | None = Field(default=None, description="null: anywhere.")
+    position: int | None = Field(
+        default=None, description="null: anywhere but on the first token, where models put huge activations."
+    )
     sort: Literal["z", "activation", "ratio", "density", "strong"] = Field(
         default="z", description="Without an atlas only activation can be sorted by."
     )
