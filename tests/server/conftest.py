@@ -15,10 +15,11 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 import clew
+from clew.atlas import Atlas, collect
 from clew.debug import Model
 from clew.server.app import create_app
 
-from ..tiny import tiny_model_folder
+from ..tiny import SENTENCES, tiny_model_folder
 
 QUESTION: dict[str, Any] = {
     "prompt": "When Mary and John went to the store, John gave a drink to",
@@ -30,6 +31,15 @@ QUESTION: dict[str, Any] = {
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return clew.load(str(tiny_model_folder(tmp_path_factory.mktemp("tiny") / "llama")))
+
+
+@pytest.fixture(scope="session")
+def atlas(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Atlas:
+    """What the model does on a few sentences."""
+    folder = tmp_path_factory.mktemp("atlas")
+    (folder / "text").mkdir()
+    (folder / "text" / "store.txt").write_text(" ".join(SENTENCES * 20))
+    return collect(model, str(folder / "text"), out=folder / "atlas", tokens=600, context=16, window=8)
 
 
 @pytest.fixture

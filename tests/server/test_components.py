@@ -11,22 +11,12 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from clew.atlas import Atlas, Components, collect
+from clew.atlas import Atlas, Components
 from clew.debug import Model
 from clew.records import Record, Records
 from clew.server.app import create_app
 
-from ..tiny import SENTENCES
-
 PROMPT = "Then John gave Mary a drink."
-
-
-@pytest.fixture(scope="module")
-def atlas(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Atlas:
-    folder = tmp_path_factory.mktemp("atlas")
-    (folder / "text").mkdir()
-    (folder / "text" / "store.txt").write_text(" ".join(SENTENCES * 20))
-    return collect(model, str(folder / "text"), out=folder / "atlas", tokens=600, context=16, window=8)
 
 
 @pytest.fixture(scope="module")

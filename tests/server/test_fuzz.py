@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -12,6 +13,7 @@ import schemathesis
 from schemathesis.python import asgi
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from clew.atlas import Atlas
 from clew.debug import Model
 from clew.server import openapi
 from clew.server.app import create_app
@@ -20,9 +22,18 @@ api = schemathesis.openapi.from_dict(openapi.routed().openapi())
 
 
 @pytest.fixture(scope="module")
-def session(model: Model) -> Iterator[requests.Session]:
+def session(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[requests.Session]:
+    yield from _session(model, tmp_path_factory.mktemp("none") / "atlas")
+
+
+@pytest.fixture(scope="module")
+def session_with_atlas(model: Model, atlas: Atlas) -> Iterator[requests.Session]:
+    yield from _session(model, atlas.folder)
+
+
+def _session(model: Model, atlas: Path) -> Iterator[requests.Session]:
     # schemathesis declares ASGI in types of its own.
-    app: Any = create_app(model)
+    app: Any = create_app(model, atlas=atlas)
     with asgi.get_client(app) as client:
         yield client
 
@@ -32,3 +43,9 @@ def session(model: Model) -> Iterator[requests.Session]:
 def test_no_request_breaks_the_api(case: schemathesis.Case, session: requests.Session) -> None:
     # A prompt of the right type may still be empty or too long, and a target not one token: those are 422.
     case.call_and_validate("http://localhost", session, excluded_checks=[positive_data_acceptance])
+
+
+@api.include(path_regex="/(components|search)/").parametrize()
+@hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
+def test_no_request_breaks_the_api_of_an_atlas(case: schemathesis.Case, session_with_atlas: requests.Session) -> None:
+    case.call_and_validate("http://localhost", session_with_atlas, excluded_checks=[positive_data_acceptance])
