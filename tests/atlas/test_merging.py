@@ -107,9 +107,9 @@ def test_bins_are_half_octaves() -> None:
     ]  # fmt: skip
 
 
-def states_of(model: Model, corpus: str, folder: Path) -> tuple[list[State], Keep, Path]:
-    """The states of one block of each of five shards, from the files of an unfinished collection."""
-    from clew.atlas.collect import _plan, _Shard  # pyright: ignore[reportPrivateUsage]
+def states_of(model: Model, corpus: str, folder: Path) -> tuple[list[dict[str, State]], Keep]:
+    """The states of the blocks of each of five shards."""
+    from clew.atlas.collect import _plan, _Shard
     from clew.atlas.texts import corpus_of
 
     for progress in collecting(model, corpus, out=folder / "atlas", **SETTINGS):
@@ -124,14 +124,14 @@ def states_of(model: Model, corpus: str, folder: Path) -> tuple[list[State], Kee
         for at in range(first, first + 8, 4):
             shard.see(at, at + 4)
         found.append(dict(shard.states()))
-    return found, keep, folder
+    return found, keep
 
 
 @pytest.mark.parametrize("site", ["neuron.1", "attn.2"])
 def test_merging_is_associative_and_commutative(
     site: str, tiny: Callable[[str], Model], corpus: str, tmp_path: Path
 ) -> None:
-    states, keep, _ = states_of(tiny("llama"), corpus, tmp_path)
+    states, keep = states_of(tiny("llama"), corpus, tmp_path)
     parts = [state[site] for state in states]
     whole = partial.merge(parts, keep)
     draw = Random(1)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import torch
 from jaxtyping import Float64, Int
 from transformers import __version__ as transformers_version
 
-from .. import __version__
 from ..errors import UsageError
 from ..models.store import MANIFEST
 from ..models.subject import SubjectModel
@@ -128,4 +128,4 @@ def lots(seed: int, context: Int[np.ndarray, " n"], stream: int) -> Float64[np.n
 
 def made_with() -> dict[str, str]:
     """The versions that decide the bytes of a result."""
-    return {"clew": __version__, "torch": torch.__version__.partition("+")[0], "transformers": transformers_version}
+    return {"clew": version("clew"), "torch": torch.__version__.partition("+")[0], "transformers": transformers_version}
