@@ -227,3 +227,21 @@ def pushed_scores(anatomy: Anatomy, write: Tensor) -> Tensor:
     centred = write - write.mean() if isinstance(anatomy.final_norm_module, nn.LayerNorm) else write
     logits = anatomy.unembed.weight @ (norm.gain * centred)
     return logits - logits.mean()
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "phi3", "gemma2"])
+def test_half_precision_weights_are_read_in_full(family: str) -> None:
+    half = tiny_hf(family).bfloat16()
+    whole = tiny_hf(family)
+    whole.load_state_dict(half.state_dict())
+    for name in ("neuron.1.7", "attn.1.2"):
+        found, expected = (weights(subject_of(model), parse(name)) for model in (half, whole))
+        for got, want in (
+            (found.fed_by, expected.fed_by),
+            (found.feeds, expected.feeds),
+            (found.alike, expected.alike),
+        ):
+            assert listed(list(got)) == pytest.approx(listed(list(want)), abs=1e-5, rel=1e-5)
+        scores = [{token.id: token.score for token in one.excited_by} for one in (found, expected)]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-4, rel=1e-4)
+    assert torch.allclose(push(subject_of(half).anatomy, 7)[1], push(subject_of(whole).anatomy, 7)[1], atol=1e-5)
