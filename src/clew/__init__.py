@@ -15,15 +15,29 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .atlas import Atlas, Components, collect
+    from .atlas.shelf import components
     from .debug import Model, Run, load
     from .errors import ClewError
     from .nodes import Node
 
 __version__ = version("clew")
 
-_HOMES = {"Model": ".debug", "Run": ".debug", "load": ".debug", "ClewError": ".errors", "Node": ".nodes"}
+_HOMES = {
+    "Atlas": ".atlas",
+    "ClewError": ".errors",
+    "Components": ".atlas",
+    "Model": ".debug",
+    "Node": ".nodes",
+    "Run": ".debug",
+    "collect": ".atlas",
+    "components": ".atlas.shelf",
+    "load": ".debug",
+}
 
-__all__ = ["ClewError", "Model", "Node", "Run", "__version__", "load"]
+__all__ = [
+    "Atlas", "ClewError", "Components", "Model", "Node", "Run", "__version__", "collect", "components", "load",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ VERIFIED = 100  # nodes verified unless told otherwise
 GENERATED = 24  # tokens a continuation adds
 CANDIDATES = 10  # next-token candidates shown besides targets and distractors
 PUSHED = 10  # output or input tokens listed per node
-RELATED = 10  # components listed per relation
+RELATED = 10  # heads, and as many neurons, listed per relation
 FOUND = 50  # components a page of a search lists
 
 CONTEXT = 128  # tokens of a corpus read at once
@@ -62,6 +62,11 @@ def models_folder() -> Path:
     return home() / "models"
 
 
+def atlases_folder() -> Path:
+    """Where atlases are collected to, one folder each."""
+    return home() / "atlases"
+
+
 def atlas_of(model: str) -> Path:
     """Where the atlas of a model lies unless it is put elsewhere."""
-    return home() / "atlases" / re.sub(r"[^A-Za-z0-9._-]+", "--", model).strip("-.")
+    return atlases_folder() / re.sub(r"[^A-Za-z0-9._-]+", "--", model).strip("-.")

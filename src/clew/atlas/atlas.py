@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float, Float64
 
-from ..errors import BadAtlas, BadNode, NoAtlas, WrongAtlas
+from ..errors import BadAtlas, BadCorpus, BadNode, NoAtlas, WrongAtlas
 from ..models.subject import SubjectModel
 from ..nodes import Node
 from ..records import Records
@@ -82,20 +82,8 @@ class Atlas:
     def open(cls, folder: Path | str) -> Atlas:
         """The atlas in a folder. Raises NoAtlas, WrongAtlas for another version, BadAtlas when a file is damaged."""
         folder = Path(folder)
-        try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            version = manifest["version"]
-            files: dict[str, dict[str, Any]] = manifest["files"]
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NoAtlas(f"There is no atlas in {folder}.", "Make one with: clew collect") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadAtlas(f"{folder / MANIFEST} cannot be read.", "Collect the atlas again.") from error
-        if version != VERSION:
-            raise WrongAtlas(
-                f"The atlas in {folder} is of version {version}, and this Clew reads version {VERSION}.",
-                "Collect it again, or use the Clew that made it.",
-            )
-        for name, expected in files.items():
+        manifest = manifest_of(folder)
+        for name, expected in manifest["files"].items():
             path = folder / name
             if not path.is_file() or path.stat().st_size != expected["bytes"]:
                 what = "is missing" if not path.is_file() else "was cut short or changed"
@@ -108,23 +96,7 @@ class Atlas:
 
     def info(self) -> AtlasInfo:
         """The atlas at a glance."""
-        manifest = self._manifest
-        return AtlasInfo(
-            name=self.folder.name,
-            version=manifest["version"],
-            model=AtlasModel(**manifest["model"]),
-            corpus=manifest["corpus"],
-            seed=manifest["seed"],
-            bos=manifest["bos"],
-            tokens=manifest["tokens"],
-            contexts=manifest["contexts"],
-            context_length=manifest["context_length"],
-            window=manifest["window"],
-            skip=manifest["skip"],
-            components=sum(manifest["sites"].values()),
-            sites=list(manifest["sites"]),
-            imported=manifest["imported"],
-        )
+        return _info(self.folder, self._manifest)
 
     def check(self, subject: SubjectModel) -> None:
         """Make sure that the atlas is of this model; from then on its tokenizer spells the texts. Raises WrongAtlas."""
@@ -260,7 +232,12 @@ class Atlas:
     @cached_property
     def contexts(self) -> Contexts:
         """The text that was read."""
-        return Contexts.open(self._path(CONTEXTS))
+        try:
+            return Contexts.open(self._path(CONTEXTS))
+        except BadCorpus as error:  # its bytes are as they were written: by a Clew that wrote them otherwise
+            raise BadAtlas(
+                f"{self.folder / CONTEXTS} cannot be read by this Clew.", "Collect the atlas again with --replace."
+            ) from error
 
     @cached_property
     def vocabulary(self) -> list[str]:
@@ -284,7 +261,7 @@ class Atlas:
 
     def _strips(self, node: Node, where: str) -> list[dict[str, Any]]:
         query = f"SELECT {_EXAMPLE} FROM {{0}} WHERE component = {node.index} AND {where}"
-        return self._rows(_file(node), query)
+        return self._rows(_file(node), query, strips=True)
 
     def _examples(self, node: Node, where: str = "true") -> list[Example]:
         """A component's examples in the order they are stored in."""
@@ -318,7 +295,7 @@ class Atlas:
             origin=self.contexts.origin(row["context"]),
         )
 
-    def _rows(self, files: str | list[str], query: str) -> list[dict[str, Any]]:
+    def _rows(self, files: str | list[str], query: str, strips: bool = False) -> list[dict[str, Any]]:
         """The rows of a query over a file, or over the example files of sites, put in place of {0}."""
         names = [files] if isinstance(files, str) else [f"examples/{site}.parquet" for site in files]
         paths = [str(self._path(name)).replace("'", "''") for name in names]
@@ -327,7 +304,13 @@ class Atlas:
         try:
             cursor.execute(query.format(f"read_parquet([{listed}])"))
             columns = [column[0] for column in cursor.description or []]
-            return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+            # Strips come as arrays this way, and not as a Python object a number.
+            if strips:
+                found = cursor.fetchnumpy()
+                rows = list(zip(*(found[name].tolist() for name in columns), strict=True))
+            else:
+                rows = cursor.fetchall()
+            return [dict(zip(columns, row, strict=True)) for row in rows]
         except duckdb.Error as error:
             raise BadAtlas(
                 f"{self.folder / names[0]} cannot be read: {str(error).splitlines()[0]}",
@@ -349,6 +332,50 @@ class Atlas:
                     )
                 self._checked.add(name)
         return path
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """What atlas.json says. Raises NoAtlas, WrongAtlas for another version, BadAtlas when it cannot be read."""
+    bad = BadAtlas(f"{folder / MANIFEST} cannot be read.", "Restore it, or collect the atlas again with --replace.")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        version = manifest["version"]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NoAtlas(f"There is no atlas in {folder}.", "Make one with: clew collect") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise bad from error
+    if version != VERSION:
+        raise WrongAtlas(
+            f"The atlas in {folder} is of version {version}, and this Clew reads version {VERSION}.",
+            "Collect it again, or use the Clew that made it.",
+        )
+    try:
+        _info(folder, manifest)
+        manifest["files"] = {
+            name: {"bytes": int(file["bytes"]), "sha256": file["sha256"]} for name, file in manifest["files"].items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise bad from error
+    return manifest
+
+
+def _info(folder: Path, manifest: dict[str, Any]) -> AtlasInfo:
+    return AtlasInfo(
+        name=folder.name,
+        version=manifest["version"],
+        model=AtlasModel(**manifest["model"]),
+        corpus=manifest["corpus"],
+        seed=manifest["seed"],
+        bos=manifest["bos"],
+        tokens=manifest["tokens"],
+        contexts=manifest["contexts"],
+        context_length=manifest["context_length"],
+        window=manifest["window"],
+        skip=manifest["skip"],
+        components=sum(manifest["sites"].values()),
+        sites=list(manifest["sites"]),
+        imported=manifest["imported"],
+    )
 
 
 def _file(node: Node) -> str:

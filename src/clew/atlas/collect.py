@@ -88,7 +88,9 @@ def collecting(
     where it was when it is asked for again; a complete one is left alone. `replace` throws away what another plan left.
     Raises UsageError, AtlasExists, UnfinishedAtlas, Busy, NoSpace, NotFinite, Cancelled and what the corpus raises.
     """
-    subject, out = model.subject, Path(out)
+    subject, out = model.subject, Path(out).absolute()
+    if out.name in ("", ".."):
+        raise UsageError(f"{out} cannot be an atlas.", "Name a folder that is to be made.")
     found = corpus if corpus is not None and not isinstance(corpus, str) else corpus_of(corpus)
     plan = _plan(
         subject, found, tokens, sites, context, bos, seed, batch, shard_tokens,
@@ -100,7 +102,8 @@ def collecting(
     with on_disk(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
     work = out.with_name(f".collecting-{out.name}")
-    lock = FileLock(out.with_name(f".collecting-{out.name}.lock"))
+    # A server gives up a collection from another thread than the one that began it.
+    lock = FileLock(out.with_name(f".collecting-{out.name}.lock"), thread_local=False)
     try:
         with lock.acquire(blocking=False), on_disk(out.parent):
             if not _prepared(out, work, plan, replace):
