@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import ClewError
-from . import bench, debug, models, pull, serve, tokens, trace
+from . import atlas, bench, collect, debug, models, pull, search, serve, show, tokens, trace
 from .question import Ordered
 from .terminal import fail
 
@@ -58,6 +58,10 @@ def _root(
 
 app.command(cls=Ordered)(debug.debug)
 app.command(cls=Ordered)(trace.trace)
+app.command()(show.show)
+app.command()(search.search)
+app.command()(collect.collect)
+app.add_typer(atlas.app, name="atlas")
 app.command()(serve.serve)
 app.command()(tokens.tokens)
 app.command()(pull.pull)

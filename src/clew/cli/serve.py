@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
+from rich.text import Text
 
 from .. import __version__, settings
 from ..errors import PortInUse, UsageError
 from ..settings import DEFAULT_MODEL
+from .atlas import AtlasOption, located, opened
 from .terminal import DeviceOption, DtypeOption, JsonOption, ModelOption, RevisionOption, load, notes, print_json
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ _RELOADED = "_CLEW_RELOADED"
 def serve(
     model: ModelOption = DEFAULT_MODEL,
     revision: RevisionOption = None,
+    atlas: AtlasOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     host: Annotated[str, typer.Option(help="The address to listen on; any but this machine's own wants a token.")] = (
@@ -68,6 +71,10 @@ def serve(
         )
     if reload and as_json:
         raise UsageError("--reload restarts again and again, and has no one document to print.", "Leave out --json.")
+    if atlas is not None:
+        from ..atlas import Atlas
+
+        Atlas.open(located(atlas))  # one that is not there or damaged is told before the model is loaded
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     listening = _listen(host, port)
@@ -79,39 +86,45 @@ def serve(
     if reload:
         listening.close()
         options = {"name": model, "revision": revision, "device": device, "dtype": dtype, "token": token}
+        options["atlas"] = atlas
         notes().print(f"Clew is on {url} and restarts when its code changes.", soft_wrap=True)
         _run_reloading(host, port, options)
         return
 
     with listening:
         subject = load(model, revision, device, dtype)
+        app = _app(subject, token, atlas)
 
         def ready() -> None:
             if as_json:
                 print_json({"url": url, "version": __version__, "model": subject.info().to_dict()})
-            _announce(subject, url)
+            _announce(subject, url, app.state.clew.browser.status())
             if open_page:
                 # Some browsers keep the call until they are closed.
                 Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
-        _run(subject, token, listening, ready)
+        _run(app, listening, ready)
 
 
 def reloaded() -> FastAPI:
     """The application as uvicorn's reloader makes it anew, from what `serve --reload` left in the environment."""
-    from ..server.app import create_app
-
     options: dict[str, Any] = json.loads(os.environ[_RELOADED])
-    token = options.pop("token")
-    return create_app(load(**options), token)
+    token, atlas = options.pop("token"), options.pop("atlas")
+    return _app(load(**options), token, atlas)
 
 
-def _run(model: Model, token: str | None, listening: socket.socket, ready: Any) -> None:
-    import uvicorn
-
+def _app(model: Model, token: str | None, atlas: str | None) -> FastAPI:
+    """The application. Raises WrongAtlas for an atlas of another model; what ails the default one, the page says."""
     from ..server.app import create_app
 
-    app = create_app(model, token)
+    if atlas is None:
+        return create_app(model, token)
+    opened(model, atlas)
+    return create_app(model, token, atlas=located(atlas))
+
+
+def _run(app: FastAPI, listening: socket.socket, ready: Any) -> None:
+    import uvicorn
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -187,12 +200,17 @@ def _reachable(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _announce(model: Model, url: str) -> None:
+def _announce(model: Model, url: str, atlas: dict[str, Any]) -> None:
     info, terminal = model.info(), notes()
     terminal.print(
         f"[bold]Clew[/] {__version__} with [bold]{info.name}[/] ({info.family}, {info.n_layers} layers, {info.device})",
         soft_wrap=True,
     )
+    if atlas["problem"] is not None:
+        terminal.print(Text.assemble(("No atlas: ", "bold yellow"), atlas["problem"]), soft_wrap=True)
+    elif atlas["atlas"] is not None:
+        found = atlas["atlas"]
+        terminal.print(f"Atlas {found['name']}: {found['components']:,} components, {found['tokens']:,} tokens")
     terminal.print(f"Open [bold underline]{url}[/]", soft_wrap=True)
     terminal.print("[dim]Ctrl-C stops it.[/]")
 

@@ -1,0 +1,202 @@
+"""`clew collect`: what every head and neuron does over a corpus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.text import Text
+
+from .. import settings
+from .terminal import BosOption, DeviceOption, DtypeOption, JsonOption, RevisionOption, console, load, notes, print_json
+
+if TYPE_CHECKING:
+    from ..atlas import Atlas
+    from ..atlas.records import CollectProgress
+
+_STAGES = {"read": "Reading text", "collect": "Collecting", "merge": "Writing the atlas"}
+_EVERY = 10.0  # seconds between two lines where there is no terminal
+
+
+def collect(
+    model: Annotated[str, typer.Argument(help="smollm2, a Hugging Face name, a folder or a .gguf file.")] = (
+        settings.DEFAULT_MODEL
+    ),
+    corpus: Annotated[
+        str | None,
+        typer.Option(
+            help="A file or folder of text, JSON lines or Parquet, or a Hugging Face dataset.",
+            show_default="the text that ships with Python",
+        ),
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="The column or field that holds the text.", show_default="text, or the only one")
+    ] = None,
+    corpus_revision: Annotated[
+        str | None, typer.Option(help="A branch, tag or commit of a dataset.", show_default="main")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="A dataset's split.", show_default="train")] = None,
+    config: Annotated[str | None, typer.Option(help="A dataset's configuration, where it has several.")] = None,
+    tokens: Annotated[int, typer.Option(help="Tokens to read.")] = settings.COLLECTED,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder of the atlas.", show_default="$CLEW_HOME/atlases/MODEL")
+    ] = None,
+    sites: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="attn, neuron, neuron.5 or attn.0-11; several times for more.", show_default="all heads and neurons"
+        ),
+    ] = None,
+    context: Annotated[int, typer.Option(help="Tokens read at once.")] = settings.CONTEXT,
+    window: Annotated[int, typer.Option(help="Of these shown per example of a neuron.")] = settings.WINDOW,
+    bos: BosOption = False,
+    seed: Annotated[int, typer.Option(help="Of the order of the texts, and of what is drawn at random.")] = 0,
+    skip: Annotated[
+        int, typer.Option(help="Tokens at the start of a context that are read but not counted.")
+    ] = settings.SKIPPED,
+    top: Annotated[int, typer.Option(help="Strongest examples kept per component.")] = settings.TOP_EXAMPLES,
+    bottom: Annotated[
+        int, typer.Option(help="Most negative examples, of neurons with a gate.")
+    ] = settings.BOTTOM_EXAMPLES,
+    band: Annotated[int, typer.Option(help="Examples of each octave below the maximum.")] = settings.BAND_EXAMPLES,
+    random: Annotated[int, typer.Option(help="Examples drawn from all contexts.")] = settings.RANDOM_EXAMPLES,
+    batch: Annotated[int, typer.Option(help="Contexts in one forward pass.")] = settings.BATCH,
+    shard_tokens: Annotated[int, typer.Option(help="Tokens between two savings.")] = settings.SHARD_TOKENS,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Throw away what was collected there with other settings.")
+    ] = False,
+    revision: RevisionOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Collect an atlas: what makes every head and neuron fire over a corpus, how often and how strongly.
+
+    Ctrl-C stops it; the same command goes on where it was. The atlas is shown by clew show, clew search and clew serve.
+
+    clew collect smollm2 --tokens 50000
+    """
+    from ..atlas import Atlas, collecting
+    from ..atlas.texts import corpus_of
+
+    # A corpus that is not there is told before the model is loaded.
+    found = corpus_of(corpus, column=column, revision=corpus_revision, split=split, config=config)
+    subject = load(model, revision, device, dtype)
+    folder = settings.atlas_of(subject.name) if out is None else out
+    steps = collecting(
+        subject, found, out=folder, tokens=tokens, sites=sites, context=context, window=window, bos=bos, seed=seed,
+        skip=skip, top=top, bottom=bottom, band=band, random=random, batch=batch, shard_tokens=shard_tokens,
+        replace=replace,
+    )  # fmt: skip
+    started, watch = time.perf_counter(), _Watch(notes())
+    try:
+        watch.follow(steps)
+    except KeyboardInterrupt:
+        notes().print(watch.interrupted(), soft_wrap=True)
+        raise typer.Exit(130) from None
+    seconds = None if watch.last is None else time.perf_counter() - started
+    atlas = Atlas.open(folder)
+    for note in atlas.contexts.notes:
+        notes().print(Text.assemble(("Note: ", "bold"), note))
+    if as_json:
+        document = {"folder": str(folder.absolute()), "seconds": seconds, "notes": list(atlas.contexts.notes)}
+        print_json({**atlas.info().to_dict(), **document})
+        return
+    _done(console(), atlas, seconds)
+
+
+class _Watch:
+    """Tells how far a collection is: bars on a terminal, elsewhere a line a stage and one now and then."""
+
+    def __init__(self, terminal: Console) -> None:
+        self._terminal = terminal
+        self.last: CollectProgress | None = None
+
+    def follow(self, steps: Iterable[CollectProgress]) -> None:
+        """Run a collection to its end."""
+        if self._terminal.is_terminal:
+            self._bars(steps)
+        else:
+            self._lines(steps)
+
+    def interrupted(self) -> str:
+        """What to say when the collection is interrupted."""
+        last = self.last
+        if last is None or last.stage == "read":
+            return "Interrupted while reading the text. What is read is kept: the same command goes on."
+        if last.stage == "merge":
+            return "Interrupted while writing the atlas. All that was collected is kept: the same command goes on."
+        return (
+            f"Interrupted after {last.done:,} of {last.total:,} tokens. All of it but the last shard is kept: "
+            "the same command goes on from there."
+        )
+
+    def _bars(self, steps: Iterable[CollectProgress]) -> None:
+        columns = (
+            SpinnerColumn(finished_text="[green]✓[/]"),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[amount]}"),
+        )
+        tasks: dict[str, TaskID] = {}
+        with Progress(*columns, console=self._terminal, transient=True) as bars:
+            for step in steps:
+                if step.stage not in tasks:
+                    if self.last is not None:
+                        # A corpus that is shorter than what was asked for ends its stage early.
+                        bars.update(tasks[self.last.stage], total=self.last.done)
+                    tasks[step.stage] = bars.add_task(_STAGES[step.stage], amount="")
+                bars.update(tasks[step.stage], completed=step.done, total=step.total, amount=_amount(step))
+                self.last = step
+
+    def _lines(self, steps: Iterable[CollectProgress]) -> None:
+        told = 0.0
+        for step in steps:
+            now = time.monotonic()
+            if self.last is None or step.stage != self.last.stage or now - told >= _EVERY:
+                self._terminal.print(f"{_STAGES[step.stage]}… {_amount(step)}", soft_wrap=True)
+                told = now
+            self.last = step
+
+
+def _amount(step: CollectProgress) -> str:
+    unit = "components" if step.stage == "merge" else "tokens"
+    parts = [f"{step.done:,} of {step.total:,} {unit}"]
+    if step.tokens_per_s is not None:
+        parts.append(f"{step.tokens_per_s:,.0f}/s")
+    if step.seconds_left:
+        parts.append(f"{duration(step.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """A length of time: 4.2 s, 3:07, 2:03:55."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _done(terminal: Console, atlas: Atlas, seconds: float | None) -> None:
+    info = atlas.info()
+    size = decimal(sum(path.stat().st_size for path in atlas.folder.rglob("*") if path.is_file()))
+    how = "It is complete already." if seconds is None else f"Collected in {duration(seconds)}."
+    terminal.print(
+        Text.assemble(
+            (info.name, "bold"),
+            f": {info.components:,} components of {info.model.name} over {info.tokens:,} tokens of {info.corpus}. ",
+            how,
+        )
+    )
+    terminal.print(Text(f"{atlas.folder.absolute()}  ({size})", "dim"), soft_wrap=True)
+    kind, _, layer = info.sites[-1].partition(".")
+    terminal.print(Text(f"Look at a component: clew show {kind}.{layer}.0    In a browser: clew serve", "dim"))
