@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import sums
 from .best import FIELDS, Best, Fill, Offers
+from .observation import Heads
 from .tally import LOWEST, OCTAVES, Tally, octave
 
 TYPES = ("previous", "current", "first", "same", "induction", "entropy")
@@ -196,16 +197,10 @@ class HeadBlock:
         self._random = _Random(n)
         self._width = w
 
-    def see(
-        self,
-        batch: Batch,
-        pattern: Float[Tensor, "b h t t"],
-        pairs: Float[Tensor, "b h t t"],
-        writes: Float[Tensor, "b t h"],
-        mixed: Float[Tensor, "b t h dh"],
-        what: str,
-    ) -> None:
-        """Collect a batch: attention, values of pairs, norms of writes and z. Raises NotFinite, naming `what`."""
+    def see(self, batch: Batch, heads: Heads, what: str) -> None:
+        """Collect what the heads do in a batch. Raises NotFinite, naming `what`."""
+        pattern, mixed = heads.pattern, heads.mixed
+        pairs, writes = heads.pairs(), heads.writes()
         skip = self._keep.skip
         norms = writes[:, skip:].float().permute(0, 2, 1).contiguous()
         self._tally.see(norms, norms.amin(2), norms.amax(2), what)

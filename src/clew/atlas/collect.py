@@ -6,29 +6,25 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial as bound
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
 from .. import settings
 from ..errors import AtlasExists, Busy, Cancelled, UnfinishedAtlas, UsageError
-from ..models.anatomy import Depth, Layer
-from ..models.attention import watching
-from ..models.forward import forward_batch
-from ..models.subject import SubjectModel
+from ..models.subject import HasSubject, SubjectModel
 from ..models.tape import Stop
 from . import partial, store
 from .atlas import Atlas
 from .blocks import Batch, HeadBlock, Keep, NeuronBlock
 from .contexts import Contexts, read_contexts
 from .disk import on_disk, sync
-from .heads import pair_values, write_norms
+from .observation import Block, Heads, observe
 from .partial import Partial
 from .plan import MAX_CONTEXT, VERSION, Plan, lots, made_with, model_of, sites_of
 from .records import CollectProgress
@@ -36,13 +32,6 @@ from .store import MANIFEST
 from .texts import Corpus, corpus_of
 
 JOINED = 8  # partials at most before they are joined: the disk they take does not grow with the corpus
-
-
-class HasSubject(Protocol):
-    """A loaded model, such as `clew.load` gives."""
-
-    @property
-    def subject(self) -> SubjectModel: ...
 
 
 def collect(
@@ -68,7 +57,7 @@ def collecting(
     out: Path | str,
     tokens: int = settings.COLLECTED,
     sites: Sequence[str] | None = None,
-    context: int = settings.CONTEXT,
+    context: int | None = None,
     window: int = settings.WINDOW,
     bos: bool = False,
     seed: int = 0,
@@ -91,12 +80,13 @@ def collecting(
     subject, out = model.subject, Path(out).absolute()
     if out.name in ("", ".."):
         raise UsageError(f"{out} cannot be an atlas.", "Name a folder that is to be made.")
+    length = min(settings.CONTEXT, subject.max_length) if context is None else context
     found = corpus if corpus is not None and not isinstance(corpus, str) else corpus_of(corpus)
     plan = _plan(
-        subject, found, tokens, sites, context, bos, seed, batch, shard_tokens,
+        subject, found, tokens, sites, length, bos, seed, batch, shard_tokens,
         Keep(
             top=top, bottom=bottom if subject.anatomy.layers[0].gate is not None else 0, band=band,
-            bands=settings.BANDS, random=random, window=min(window, context), skip=skip,
+            bands=settings.BANDS, random=random, window=min(window, length), skip=skip,
         ),
     )  # fmt: skip
     with on_disk(out.parent):
@@ -224,7 +214,10 @@ class _Shard:
             else:
                 width = layer.head_out().shape[1]
                 self._heads[block.layer] = HeadBlock(layer.n_heads, width, keep, length, device)
-        self._depth = Depth(max({*self._neurons, *self._heads}) + 1)
+        self._blocks: tuple[Block, ...] = (
+            *(("attn", layer) for layer in self._heads),
+            *(("neuron", layer) for layer in self._neurons),
+        )
         numbers = np.arange(len(contexts))
         self._lots = lots(plan.seed, numbers, 0)
         self._drawn = np.isin(numbers, np.argsort(self._lots, kind="stable")[: keep.random])
@@ -246,9 +239,7 @@ class _Shard:
             drawn=on_device(self._drawn[at]),
             ids=self._contexts.batch(first, end - first).to(device),
         )
-        reader = _Reader(self._subject, batch, self._neurons, self._heads)
-        with self._subject.lock, torch.inference_mode(), reader.hooks(), watching(reader):
-            forward_batch(self._subject.anatomy, batch.ids, self._depth)
+        observe(self._subject, batch.ids, self._blocks, _BatchObserver(batch, self._neurons, self._heads))
 
     def states(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Every block's name and what it collected."""
@@ -257,54 +248,18 @@ class _Shard:
                 yield f"{kind}.{layer}", block.state()
 
 
-class _Reader:
-    """Shows blocks the activations of one forward pass as they are computed, and keeps none of them."""
+class _BatchObserver:
+    """Shows the blocks of a shard what they do in one batch."""
 
-    def __init__(
-        self, subject: SubjectModel, batch: Batch, neurons: dict[int, NeuronBlock], heads: dict[int, HeadBlock]
-    ) -> None:
-        self._layers = subject.anatomy.layers
+    def __init__(self, batch: Batch, neurons: dict[int, NeuronBlock], heads: dict[int, HeadBlock]) -> None:
         self._batch, self._neurons, self._heads = batch, neurons, heads
-        self._held: tuple[Tensor, Tensor, Tensor] | None = None
 
-    @contextmanager
-    def hooks(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            for index in self._neurons:
-                module = self._layers[index].mlp_out_module
-                stack.callback(module.register_forward_pre_hook(bound(self._neuron, index)).remove)
-            for index in self._heads:
-                module = self._layers[index].attn_post_module
-                if module is not None:
-                    stack.callback(module.register_forward_pre_hook(bound(self._post, index)).remove)
-            yield
+    def heads(self, heads: Heads) -> None:
+        index = heads.layer.index
+        self._heads[index].see(self._batch, heads, f"What heads write in layer {index}")
 
-    def attention(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, pattern: Tensor, mixed: Tensor, scaling: float
-    ) -> None:
-        """AttentionWatcher."""
-        if layer not in self._heads:
-            return
-        if self._layers[layer].attn_post_module is None:
-            self._head(layer, pattern, value, mixed, None)
-        else:
-            self._held = pattern, value, mixed
-
-    def _neuron(self, index: int, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self._neurons[index].see(self._batch, args[0], f"The activation of neurons in layer {index}")
-
-    def _post(self, index: int, module: nn.Module, args: tuple[Any, ...]) -> None:
-        norm = self._layers[index].attn_post_norm
-        assert norm is not None and self._held is not None
-        (pattern, value, mixed), self._held = self._held, None
-        self._head(index, pattern, value, mixed, norm.scale(args[0]))
-
-    def _head(self, index: int, pattern: Tensor, value: Tensor, mixed: Tensor, post_scale: Tensor | None) -> None:
-        layer: Layer = self._layers[index]
-        pairs = pair_values(layer, pattern, value, post_scale)
-        writes = write_norms(layer, mixed, post_scale)
-        what = f"What heads write in layer {index}"
-        self._heads[index].see(self._batch, pattern, pairs, writes, mixed, what)
+    def neurons(self, layer: int, activation: Float[Tensor, "b t n"]) -> None:
+        self._neurons[layer].see(self._batch, activation, f"The activation of neurons in layer {layer}")
 
 
 def _plan(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import settings
 from ..errors import BadNode, PositionOutOfRange
 from ..models.inventory import check_there
-from ..models.subject import SubjectModel
+from ..models.subject import HasSubject, SubjectModel
 from ..models.tape import Stop
 from ..models.vocabulary import one_token
 from ..nodes import Node, parse
@@ -39,13 +39,6 @@ if TYPE_CHECKING:
     from .atlas import Atlas
 
 KEPT = 256  # components whose weights were asked about
-
-
-class HasSubject(Protocol):
-    """A loaded model, such as `clew.load` gives."""
-
-    @property
-    def subject(self) -> SubjectModel: ...
 
 
 class Components:

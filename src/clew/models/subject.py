@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -121,6 +121,13 @@ class SubjectModel:
         text = self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
         assert isinstance(text, str)
         return text
+
+
+class HasSubject(Protocol):
+    """A loaded model, such as `clew.load` gives."""
+
+    @property
+    def subject(self) -> SubjectModel: ...
 
 
 def load_subject(
