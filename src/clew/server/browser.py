@@ -63,7 +63,7 @@ class Browser:
             raise Busy("An atlas is being collected already.", "Wait until it is done, or cancel it.")
         try:
             for progress in collecting(
-                self._model, tokens=asked.tokens, seed=asked.seed, out=self._folder, replace=True, stop=stop
+                self._model, tokens=asked.tokens, seed=asked.seed, out=self._folder, replace=asked.replace, stop=stop
             ):
                 yield event("progress", encode(progress.to_dict()))
             self.components = self._open()

@@ -741,6 +741,12 @@ export interface components {
              * @default 0
              */
             seed: number;
+            /**
+             * Replace
+             * @description Throw away an atlas, or an unfinished collection, that is there with other settings.
+             * @default false
+             */
+            replace: boolean;
         };
         /**
          * CompareQuestion

@@ -70,6 +70,10 @@ class CollectRequest(Request):
 
     tokens: int = Field(default=settings.COLLECTED, ge=1, le=settings.MAX_COLLECTED)
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    replace: bool = Field(
+        default=False,
+        description="Throw away an atlas, or an unfinished collection, that is there with other settings.",
+    )
 
 
 # Replies

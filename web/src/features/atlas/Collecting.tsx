@@ -17,7 +17,8 @@ interface Collection {
   running: boolean;
   progress: CollectProgress | null;
   error: Error | null;
-  begin: (tokens: number) => void;
+  /** `replace` throws away what other settings left. */
+  begin: (tokens: number, replace: boolean) => void;
   cancel: () => void;
 }
 
@@ -40,7 +41,7 @@ export function Collecting({ children }: { children: ReactNode }) {
   useEffect(() => () => connection.current?.abort(), []);
 
   const begin = useCallback(
-    (tokens: number) => {
+    (tokens: number, replace: boolean) => {
       connection.current?.abort();
       const own = new AbortController();
       connection.current = own;
@@ -49,7 +50,7 @@ export function Collecting({ children }: { children: ReactNode }) {
       setError(null);
       stream(
         "/api/collect",
-        { tokens, seed: 0 },
+        { tokens, seed: 0, replace },
         (event) => {
           if (event.name === "progress") setProgress(event.data);
         },

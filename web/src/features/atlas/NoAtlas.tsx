@@ -1,5 +1,6 @@
 import { useState } from "react";
 import { useAtlas } from "../../api/atlas";
+import { Failure } from "../../api/client";
 import { useStatus } from "../../api/queries";
 import { Button, CopyButton } from "../../components/Button";
 import { Icon } from "../../components/Icon";
@@ -12,6 +13,8 @@ import { STAGES, shareDone, timeLeft } from "./progress";
 const TOKENS = 50_000;
 const FEWEST = 1;
 const MOST = 10_000_000;
+/** What the server answers when something else was collected, or half collected, into the same place. */
+const LEFT = ["atlas_exists", "unfinished_atlas"];
 
 /** What stands where an atlas would: what one is, why there is none, and how to make one. */
 export function NoAtlas({ what, problem }: { what: string; problem: string | null }) {
@@ -94,7 +97,7 @@ export function NoAtlas({ what, problem }: { what: string; problem: string | nul
             className="flex flex-wrap items-center gap-x-2 gap-y-1.5"
             onSubmit={(event) => {
               event.preventDefault();
-              if (!wrong && !elsewhere) begin(tokens);
+              if (!wrong && !elsewhere) begin(tokens, problem !== null);
             }}
           >
             <Button
@@ -131,6 +134,11 @@ export function NoAtlas({ what, problem }: { what: string; problem: string | nul
           </form>
         )}
         {error && <Notice error={error} />}
+        {!running && error instanceof Failure && LEFT.includes(error.code) && (
+          <Button className="self-start" disabled={wrong || elsewhere} onClick={() => begin(tokens, true)}>
+            Throw it away and collect anew
+          </Button>
+        )}
         <div className="flex flex-wrap items-center gap-2 text-xs text-ink-2">
           <span>Or in a terminal, also from your own text:</span>
           <code className="rounded bg-raised px-1.5 py-0.5 font-mono text-ink">{command}</code>
