@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 import requests
 import schemathesis
+from schemathesis.checks import not_a_server_error
 from schemathesis.python import asgi
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
@@ -31,6 +32,14 @@ def session_with_atlas(model: Model, atlas: Atlas) -> Iterator[requests.Session]
     yield from _session(model, atlas.folder)
 
 
+@pytest.fixture(scope="module")
+def session_collecting(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[requests.Session]:
+    """A server that is collecting already: what it takes for a request is refused as one too many."""
+    app: Any = create_app(model, atlas=tmp_path_factory.mktemp("collecting") / "atlas")
+    with asgi.get_client(app) as client, app.state.clew.browser.collecting:
+        yield client
+
+
 def _session(model: Model, atlas: Path) -> Iterator[requests.Session]:
     # schemathesis declares ASGI in types of its own.
     app: Any = create_app(model, atlas=atlas)
@@ -38,11 +47,19 @@ def _session(model: Model, atlas: Path) -> Iterator[requests.Session]:
         yield client
 
 
-@api.parametrize()
+@api.exclude(path="/api/collect").parametrize()
 @hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
 def test_no_request_breaks_the_api(case: schemathesis.Case, session: requests.Session) -> None:
     # A prompt of the right type may still be empty or too long, and a target not one token: those are 422.
     case.call_and_validate("http://localhost", session, excluded_checks=[positive_data_acceptance])
+
+
+@api.include(path="/api/collect").parametrize()
+@hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
+def test_no_request_breaks_collecting(case: schemathesis.Case, session_collecting: requests.Session) -> None:
+    case.call_and_validate(
+        "http://localhost", session_collecting, excluded_checks=[positive_data_acceptance, not_a_server_error]
+    )
 
 
 @api.include(path_regex="/(components|search)/").parametrize()

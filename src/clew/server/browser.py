@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 class Browser:
     """The components of one model, with the atlas in `folder` if there is one.
 
-    `components` is replaced when a collection ends; whoever has the old one goes on reading the old atlas.
+    `components` is replaced when a collection ends; whoever has the old one goes on reading the old atlas. `collecting`
+    is held while there is a collection.
     """
 
     def __init__(self, model: Model, folder: Path) -> None:
         self._model = model
         self._folder = folder
-        self._collecting = Lock()
+        self.collecting = Lock()
         self._problem: str | None = None
         self.components = self._open()
 
@@ -35,7 +36,7 @@ class Browser:
         """The open atlas, or what is wrong with the one that is there."""
         atlas = self.components.atlas
         info = None if atlas is None else atlas.info().to_dict()
-        return {"atlas": info, "problem": self._problem, "collecting": self._collecting.locked()}
+        return {"atlas": info, "problem": self._problem, "collecting": self.collecting.locked()}
 
     def search_prompt(self, asked: PromptSearch, stop: Stop) -> bytes:
         """One page of what fires on a prompt, as JSON."""
@@ -59,7 +60,7 @@ class Browser:
         """The events of a collection. Raises Busy while there is one."""
         from ..atlas import collecting
 
-        if not self._collecting.acquire(blocking=False):
+        if not self.collecting.acquire(blocking=False):
             raise Busy("An atlas is being collected already.", "Wait until it is done, or cancel it.")
         try:
             for progress in collecting(
@@ -68,7 +69,7 @@ class Browser:
                 yield event("progress", encode(progress.to_dict()))
             self.components = self._open()
         finally:
-            self._collecting.release()
+            self.collecting.release()
         atlas = self.components.atlas
         assert atlas is not None
         yield event("done", encode({"atlas": atlas.info().to_dict()}))

@@ -4218,6 +4218,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
+            /** @description Something else was collected there, or half collected. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
             /** @description The body is over the limit. */
             413: {
                 headers: {
@@ -4247,6 +4256,15 @@ export interface operations {
             };
             /** @description Too many questions are waiting. */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The disk is full; what was complete is kept. */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -29,6 +29,7 @@ from ..schemas.atlas import (
     TokenSearch,
     Weights,
 )
+from ..schemas.base import ErrorReply
 from ..state import Shared
 
 router = APIRouter(tags=["components"])
@@ -119,6 +120,10 @@ async def search_pushed(request: Request, body: PushSearch, shared: Shared) -> R
     openapi_extra=STREAMS,
     response_model=CollectProgress | CollectDone,
     response_description=_EVENTS,
+    responses={
+        409: {"model": ErrorReply, "description": "Something else was collected there, or half collected."},
+        507: {"model": ErrorReply, "description": "The disk is full; what was complete is kept."},
+    },
     summary="Collect an atlas from the text that ships with Python; events progress and done",
 )
 async def collect(request: Request, body: CollectRequest, shared: Shared) -> Response:
