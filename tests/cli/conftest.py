@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from clew.cli import app
@@ -13,6 +15,20 @@ from ..tiny import tiny_model_folder
 
 Run = Callable[..., Result]
 PROMPT = "When Mary and John went to the store, John gave a drink to"
+
+
+def _commands(group: TyperGroup, before: str = "") -> dict[str, TyperCommand]:
+    found: dict[str, TyperCommand] = {}
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            found |= _commands(command, f"{before}{name} ")
+        elif isinstance(command, TyperCommand):
+            found[before + name] = command
+    return found
+
+
+# Every command by its words after `clew`, such as "debug" or "atlas list".
+COMMANDS = _commands(get_command(app))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

@@ -10,28 +10,40 @@ import time
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
 from clew import __version__
-from clew.cli import app
 from clew.models import store
 
 from ..tiny import tiny_model_folder
-from .conftest import PROMPT, Run
+from .conftest import COMMANDS, PROMPT, Run
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 
 
 def test_version(clew: Run) -> None:
     assert clew("--version").stdout == f"clew {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["debug", "--help"], ["trace", "-h"], ["serve", "-h"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--help"],
+        ["-h"],
+        ["debug", "--help"],
+        ["trace", "-h"],
+        ["serve", "-h"],
+        ["show", "-h"],
+        ["search", "-h"],
+        ["collect", "-h"],
+        ["atlas", "-h"],
+        ["atlas", "import", "-h"],
+    ],
+)
 def test_help_is_quick_because_nothing_heavy_is_imported(arguments: list[str]) -> None:
     code = (
         "import sys; from clew.cli import main\ntry: main()\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'transformers', 'fastapi', 'uvicorn', 'huggingface_hub'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'fastapi', 'uvicorn', 'huggingface_hub', 'pyarrow'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
@@ -39,7 +51,10 @@ def test_help_is_quick_because_nothing_heavy_is_imported(arguments: list[str]) -
 
 
 def test_every_command_takes_json() -> None:
-    assert set(COMMANDS) == {"debug", "trace", "serve", "tokens", "pull", "models", "bench"}
+    assert set(COMMANDS) == {
+        "debug", "trace", "show", "search", "collect", "serve", "tokens", "pull", "models", "bench",
+        "atlas list", "atlas check", "atlas import", "atlas export",
+    }  # fmt: skip
     for name, command in COMMANDS.items():
         assert any("--json" in parameter.opts for parameter in command.params), name
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,6 +112,70 @@ def check(atlas: AtlasArgument = settings.DEFAULT_MODEL, as_json: JsonOption = F
         terminal.print(verdict, soft_wrap=True)
     if damaged:
         raise typer.Exit(1)
+
+
+@app.command("import")
+def import_atlas(
+    root: Annotated[str, typer.Argument(help="A folder or http(s) address that holds collated activations.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="The model they are of: gpt2 or gpt2-xl.")] = "gpt2",
+    out: Annotated[
+        Path | None, typer.Option(help="The folder of the atlas.", show_default="$CLEW_HOME/atlases/MODEL")
+    ] = None,
+    layer: Annotated[list[int] | None, typer.Option(help="Only this layer; several times for more.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many components of each layer.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an atlas of the neuron and head records that OpenAI published, from a folder or an address.
+
+    clew atlas import ./collated --model gpt2 --layer 5
+    """
+    from ..atlas.openai import import_openai
+
+    folder = settings.atlas_of(model) if out is None else out
+    with _counting("Importing", "records") as progress:
+        atlas = import_openai(root, folder, model=model, layers=layer, limit=limit, progress=progress)
+    info = atlas.info()
+    if as_json:
+        print_json({**info.to_dict(), "folder": str(folder.absolute())})
+        return
+    console().print(
+        Text.assemble((info.name, "bold"), f": {info.components:,} components of {info.model.name}, from {root}")
+    )
+    console().print(Text(str(folder.absolute()), "dim"), soft_wrap=True)
+
+
+@app.command()
+def export(
+    atlas: AtlasArgument,
+    out: Annotated[Path, typer.Argument(help="The file to write.")],
+    component: Annotated[
+        list[str] | None,
+        typer.Option(help="neuron.5.200, neuron.5.* or neuron.5.0-199; several times for more.", show_default="all"),
+    ] = None,
+    format: Annotated[str, typer.Option(help="jsonl: a component a line; parquet: an example a row.")] = "jsonl",
+    as_json: JsonOption = False,
+) -> None:
+    """Write components of an atlas, with their examples, as JSON lines or Parquet.
+
+    clew atlas export smollm2 layer5.jsonl --component "neuron.5.*"
+    """
+    from ..atlas import Atlas
+    from ..atlas.export import export as write
+
+    opened = Atlas.open(located(atlas))
+    with _counting("Exporting", "components") as progress:
+        count = write(opened, out, components=component, format=format, progress=progress)
+    if as_json:
+        print_json({"file": str(out.absolute()), "format": format, "components": count})
+        return
+    console().print(f"{count:,} components are in {out}", soft_wrap=True)
+
+
+@contextmanager
+def _counting(what: str, of: str) -> Iterator[Callable[[int, int], None]]:
+    """Gives what shows on stderr how many of how many are done."""
+    with notes().status(f"{what}…") as status:
+        yield lambda done, total: status.update(f"{what}… {done:,} of {total:,} {of}")
 
 
 def _is_file(path: Path) -> bool:

@@ -53,7 +53,10 @@ def collect(
             help="attn, neuron, neuron.5 or attn.0-11; several times for more.", show_default="all heads and neurons"
         ),
     ] = None,
-    context: Annotated[int, typer.Option(help="Tokens read at once.")] = settings.CONTEXT,
+    context: Annotated[
+        int | None,
+        typer.Option(help="Tokens read at once.", show_default=f"{settings.CONTEXT}, or as many as the model takes"),
+    ] = None,
     window: Annotated[int, typer.Option(help="Of these shown per example of a neuron.")] = settings.WINDOW,
     bos: BosOption = False,
     seed: Annotated[int, typer.Option(help="Of the order of the texts, and of what is drawn at random.")] = 0,
@@ -189,14 +192,9 @@ def duration(seconds: float) -> str:
 def _done(terminal: Console, atlas: Atlas, seconds: float | None) -> None:
     info = atlas.info()
     size = decimal(sum(path.stat().st_size for path in atlas.folder.rglob("*") if path.is_file()))
-    how = "It is complete already." if seconds is None else f"Collected in {duration(seconds)}."
-    terminal.print(
-        Text.assemble(
-            (info.name, "bold"),
-            f": {info.components:,} components of {info.model.name} over {info.tokens:,} tokens of {info.corpus}. ",
-            how,
-        )
-    )
+    what = f": {info.components:,} components of {info.model.name} over {info.tokens:,} tokens of {info.corpus}"
+    terminal.print(Text.assemble((info.name, "bold"), what))
+    terminal.print("It was complete already." if seconds is None else f"Collected in {duration(seconds)}.")
     terminal.print(Text(f"{atlas.folder.absolute()}  ({size})", "dim"), soft_wrap=True)
     kind, _, layer = info.sites[-1].partition(".")
     terminal.print(Text(f"Look at a component: clew show {kind}.{layer}.0    In a browser: clew serve", "dim"))

@@ -258,9 +258,9 @@ class _Page:
         beside = self._terminal.width >= 2 * label
         for name, entries in rows:
             text = _flow(entries, self._terminal.width - (label if beside else 2), "  ")
-            title = Text(name.ljust(label) if beside else f"{name}\n", "dim")
+            first, rest = (name.ljust(label), " " * label) if beside else (f"{name}\n  ", "  ")
             for number, line in enumerate(text.split("\n")):
-                self._terminal.print((title if number == 0 else Text(" " * (label if beside else 2))) + line)
+                self._terminal.print(Text.assemble((rest if number else first, "dim"), line))
 
     def _histogram(self, histogram: Histogram, on_prompt: OnPrompt | None) -> Text:
         """A bar a bin, as high as the logarithm of its count; below it where the prompt's strongest falls."""
