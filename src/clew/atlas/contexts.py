@@ -344,15 +344,26 @@ def joined(folder: Path, out: Path) -> None:
     """Writes the contexts in a folder as one file, the same bytes however they are cut. Raises BadCorpus or NoSpace."""
     contexts = Contexts.open(folder)
     reading = {key: value for key, value in contexts.reading.items() if key != "shard"}
-    metadata = {"reading": reading, "contexts": len(contexts), "last": {"notes": contexts.notes}}
 
     def parts() -> Iterator[_Part]:
         for first in range(0, len(contexts), _BATCH):
             rows = contexts.batch(first, _BATCH).numpy().astype(np.int32)
             yield rows, [contexts.origin(first + i) for i in range(len(rows))]
 
+    _write_joined(out, reading, len(contexts), contexts.notes, parts())
+
+
+def write_joined(out: Path, rows: Int32[np.ndarray, "n length"], origins: list[str], notes: list[str]) -> None:
+    """Writes contexts that come from elsewhere as one file. Raises NoSpace."""
+    starts = range(0, len(rows), _BATCH)
+    parts = ((rows[first : first + _BATCH], origins[first : first + _BATCH]) for first in starts)
+    _write_joined(out, {"length": rows.shape[1]}, len(rows), notes, parts)
+
+
+def _write_joined(out: Path, reading: dict[str, Any], n: int, notes: list[str], parts: Iterable[_Part]) -> None:
+    metadata = {"reading": reading, "contexts": n, "last": {"notes": notes}}
     with written(out) as partial, partial.open("wb") as file:
-        _write_parts(file, metadata, parts())
+        _write_parts(file, metadata, parts)
 
 
 def _damaged(path: Path) -> BadCorpus:

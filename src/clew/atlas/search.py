@@ -50,9 +50,7 @@ class Paging:
         if self.sort not in allowed:
             raise UsageError(f"{self.sort!r} is nothing to sort by.", f"Sort by {', '.join(allowed)}.")
         if self.offset < 0 or self.limit < 1:
-            raise UsageError(
-                "A page starts at 0 or later and lists at least one.", "Leave both out for the first."
-            )
+            raise UsageError("A page starts at 0 or later and lists at least one.", "Leave both out for the first.")
         if atlas is None and self.sort not in without_atlas:
             raise no_atlas(f"Sorting by {self.sort}")
         if atlas is None and self.max_density is not None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from .. import settings
 from ..errors import ClewError
+from ..models.subject import HasSubject
 from ..records import Record, Records
 from .atlas import Atlas, manifest_of
-from .components import Components, HasSubject
+from .components import Components
 from .records import AtlasInfo
 from .store import MANIFEST, digest
 
