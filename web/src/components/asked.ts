@@ -7,3 +7,10 @@ export const AskedContext = createContext<Asked | null>(null);
 export function useAsked(): Asked | null {
   return useContext(AskedContext);
 }
+
+/** Where the debugger is with the prompt of the page that is open. */
+export const DebuggerContext = createContext("/");
+
+export function useDebugger(): string {
+  return useContext(DebuggerContext);
+}

@@ -1,7 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useMemo, useRef } from "react";
 import { componentQuery, useAtlas, useComponent, useOnPrompt } from "../../api/atlas";
-import { canRetry } from "../../api/client";
+import { canRetry, Failure } from "../../api/client";
 import { useStatus } from "../../api/queries";
 import type { AtlasInfo, Component } from "../../api/types";
 import { useAsked } from "../../components/asked";
@@ -10,18 +10,33 @@ import { Notice } from "../../components/Notice";
 import { useKeys } from "../../components/useKeys";
 import { go, useQueryString } from "../../url/address";
 import { readComponentView, writeComponentView } from "../../url/componentView";
-import { componentAddress } from "../../url/route";
+import { componentAddress, readComponent } from "../../url/route";
 import { NoAtlas } from "../atlas/NoAtlas";
 import { ExamplesPanel } from "./ExamplesPanel";
 import { Header } from "./Header";
 import { OnPromptPanel } from "./OnPromptPanel";
 import { RelationsPanel } from "./RelationsPanel";
 import { StatsPanel } from "./StatsPanel";
+import { SKIPPED, strongestAt } from "./strongest";
 import { TokensPanel } from "./TokensPanel";
 import { TypesPanel } from "./TypesPanel";
 
 /** What one component does: on a prompt of one's own, over the atlas, and by its weights. */
-export function ComponentPage({ id }: { id: string }) {
+export function ComponentPage({ named }: { named: string }) {
+  const status = useStatus();
+  // What the model has is known first, so that a slip in the address is answered in one sentence.
+  if (!status.data) return <main className="p-3">{status.error && <Notice error={status.error} />}</main>;
+  const found = readComponent(named, status.data.model);
+  if ("id" in found) return <Page id={found.id} />;
+  const failure = new Failure("bad_node", found.problem, "Type another id into the field above, or press g.");
+  return (
+    <main className="mx-auto max-w-[1680px] p-3">
+      <Notice error={failure} />
+    </main>
+  );
+}
+
+function Page({ id }: { id: string }) {
   const [view, change] = useQueryString(readComponentView, writeComponentView);
   const asked = useAsked();
   const status = useStatus();
@@ -62,6 +77,7 @@ export function ComponentPage({ id }: { id: string }) {
   const read = prompt.data && (prompt.data.pairs !== null) === (kind === "attn") ? prompt.data : undefined;
   const info = atlas.data?.atlas ?? null;
   const max = strongest(data);
+  const skip = info?.skip ?? SKIPPED;
   return (
     <main className="mx-auto flex max-w-[1680px] flex-col gap-3 p-3">
       <Header id={id} component={data ?? null} previous={previous} next={next} model={status.data?.model} />
@@ -76,6 +92,7 @@ export function ComponentPage({ id }: { id: string }) {
             working={prompt.isFetching}
             error={prompt.error}
             max={max}
+            skip={skip}
             direction={view.direction}
             startToken={status.data?.model.bos ?? null}
             limit={status.data?.limits.max_prompt_chars}
@@ -109,7 +126,9 @@ export function ComponentPage({ id }: { id: string }) {
               <StatsPanel
                 kind={kind}
                 stats={data?.stats ?? null}
-                mark={read && !prompt.isPlaceholderData ? mark(read.writes ?? read.activations) : null}
+                mark={
+                  read && !prompt.isPlaceholderData ? markOf(read.writes ?? read.activations, skip) : null
+                }
               />
               {kind === "attn" && (
                 <TypesPanel types={data?.types ?? null} length={info?.context_length ?? null} />
@@ -144,12 +163,10 @@ function strongest(component: Component | undefined): number {
   return Math.max(0, component.stats?.maximum ?? 0);
 }
 
-/** The activation of largest size on the prompt: the histogram shows where it falls. */
-function mark(activations: readonly number[]): number | null {
-  return activations.reduce<number | null>(
-    (best, value) => (best === null || Math.abs(value) > Math.abs(best) ? value : best),
-    null,
-  );
+/** The strongest activation on the prompt: the histogram shows where it falls. */
+function markOf(activations: readonly number[], skip: number): number | null {
+  const at = strongestAt(activations, skip);
+  return at === null ? null : (activations[at] ?? null);
 }
 
 function NotHeld({ info, kind, layer }: { info: AtlasInfo; kind: "attn" | "neuron"; layer: number }) {

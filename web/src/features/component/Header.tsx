@@ -1,11 +1,10 @@
 import type { Component, Model } from "../../api/types";
-import { useAsked } from "../../components/asked";
+import { useAsked, useDebugger } from "../../components/asked";
 import { CopyButton } from "../../components/Button";
 import { inWords } from "../../components/ComponentCard";
 import { Icon } from "../../components/Icon";
 import { Link } from "../../components/Link";
 import { useSearch } from "../../url/address";
-import { debuggerAddress } from "../../url/route";
 import { toPython } from "./exports";
 
 /** Which component this is, and the ways on from it. */
@@ -23,6 +22,7 @@ export function Header({
   model: Model | undefined;
 }) {
   const asked = useAsked();
+  const back = useDebugger();
   return (
     <div className="flex flex-wrap items-center gap-x-3 gap-y-2">
       <div className="flex items-center gap-1">
@@ -39,7 +39,7 @@ export function Header({
       )}
       <div className="ml-auto flex flex-wrap items-center gap-1.5">
         <Link
-          href={debuggerAddress(asked)}
+          href={back}
           className="inline-flex h-6.5 items-center rounded border border-line bg-panel px-2 text-xs text-ink-2 hover:border-line-strong hover:text-ink"
           title="Which heads and neurons decide the next token of this prompt"
         >

@@ -57,7 +57,7 @@ export function HistogramChart({ histogram, mark }: { histogram: Histogram; mark
             })}
             <line x1={0} x2={width} y1={HEAD + HEIGHT} y2={HEAD + HEIGHT} stroke="var(--line-strong)" />
             {edges.map((edge, i) =>
-              i % every === 0 && i * step < width - LABEL / 2 ? (
+              i % every === 0 && i * step < width - LABEL ? (
                 <text
                   key={edge}
                   x={i * step}

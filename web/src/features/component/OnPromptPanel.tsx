@@ -1,7 +1,7 @@
 import { type RefObject, useCallback, useEffect, useMemo, useState } from "react";
 import { canRetry } from "../../api/client";
 import type { OnPrompt } from "../../api/types";
-import { activationTint, largest } from "../../colour/scale";
+import { activationTint } from "../../colour/scale";
 import { useAsked } from "../../components/asked";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
@@ -14,6 +14,7 @@ import { percent, signed } from "../../format/number";
 import type { ComponentView, Direction } from "../../url/componentView";
 import { HeadOnPrompt } from "./HeadOnPrompt";
 import { Legend } from "./Legend";
+import { strongestAt } from "./strongest";
 
 /** The user's own text with what the component does on each of its tokens; the text is edited in place. */
 export function OnPromptPanel({
@@ -24,6 +25,7 @@ export function OnPromptPanel({
   working,
   error,
   max,
+  skip,
   direction,
   startToken,
   limit,
@@ -40,6 +42,8 @@ export function OnPromptPanel({
   error: Error | null;
   /** The largest activation in the atlas; 0 without one. */
   max: number;
+  /** Tokens at the beginning that say nothing of the text. */
+  skip: number;
   direction: Direction;
   startToken: string | null;
   limit: number | undefined;
@@ -114,7 +118,7 @@ export function OnPromptPanel({
                 onDirection={(next) => onChange({ direction: next }, "replace")}
               />
             ) : (
-              <NeuronOnPrompt answer={answer} max={max} />
+              <NeuronOnPrompt answer={answer} max={max} skip={skip} />
             )}
           </div>
         )}
@@ -123,19 +127,16 @@ export function OnPromptPanel({
   );
 }
 
-function NeuronOnPrompt({ answer, max }: { answer: OnPrompt; max: number }) {
+function NeuronOnPrompt({ answer, max, skip }: { answer: OnPrompt; max: number; skip: number }) {
   const { tokens, activations } = answer;
   const [tip, setTip] = useState<{ i: number; anchor: DOMRect } | null>(null);
-  const scale = Math.max(max, largest(activations));
+  const peak = strongestAt(activations, skip) ?? 0;
+  const scale = Math.max(max, Math.abs(activations[peak] ?? 0));
   const background = useCallback(
     (i: number) => activationTint(activations[i] ?? 0, scale),
     [activations, scale],
   );
   const texts = useMemo(() => tokens.map(({ text }) => text), [tokens]);
-  const peak = activations.reduce(
-    (best, value, i) => (Math.abs(value) > Math.abs(activations[best] ?? 0) ? i : best),
-    0,
-  );
   return (
     <div className="flex flex-col gap-2">
       <div

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { barsOf, placeIn } from "./histogram";
+import { strongestAt } from "./strongest";
 
 const HISTOGRAM = { edges: [-2, -1, -0.5, 0.5, 1, 2, 4, 8], counts: [0, 2, 5, 2, 0, 1, 0] };
 
@@ -31,4 +32,11 @@ test.each([
 
 test("without bars there is no place", () => {
   expect(placeIn([], 1)).toEqual({ x: 0, outside: true });
+});
+
+test("the first token is not the strongest one where there are others", () => {
+  expect(strongestAt([900, 1, -3, 2], 1)).toBe(2);
+  expect(strongestAt([900, 1, -3, 2], 0)).toBe(0);
+  expect(strongestAt([900], 1)).toBe(0);
+  expect(strongestAt([], 1)).toBeNull();
 });

@@ -1,9 +1,9 @@
 import { useMemo, useRef, useState } from "react";
 import { useStatus } from "../../api/queries";
-import { AskedContext } from "../../components/asked";
+import { AskedContext, DebuggerContext } from "../../components/asked";
 import { useKeys } from "../../components/useKeys";
 import { usePath, useSearch } from "../../url/address";
-import { readAsked, readRoute } from "../../url/route";
+import { type Asked, debuggerAddress, type Route, readAsked, readRoute } from "../../url/route";
 import { Collecting } from "../atlas/Collecting";
 import { ComponentPage } from "../component/ComponentPage";
 import { DebuggerPage } from "../debugger/DebuggerPage";
@@ -19,6 +19,7 @@ export function App() {
   const search = useSearch();
   const example = status.data?.example.prompt ?? null;
   const asked = useMemo(() => readAsked(search, example), [search, example]);
+  const back = useDebuggerAddress(route.page, search, asked, example);
   const [helping, setHelping] = useState(false);
   const finder = useRef<HTMLInputElement>(null);
   useKeys(
@@ -32,25 +33,41 @@ export function App() {
   );
   return (
     <AskedContext value={asked}>
-      <Collecting>
-        <div className="min-h-dvh">
-          <TopBar
-            page={route.page}
-            model={status.data?.model}
-            version={status.data?.version}
-            finder={finder}
-            onHelp={() => setHelping(true)}
-          />
-          {route.page === "component" ? (
-            <ComponentPage id={route.id} />
-          ) : route.page === "search" ? (
-            <SearchPage />
-          ) : (
-            <DebuggerPage />
-          )}
-          {helping && <Help page={route.page} onClose={() => setHelping(false)} />}
-        </div>
-      </Collecting>
+      <DebuggerContext value={back}>
+        <Collecting>
+          <div className="min-h-dvh">
+            <TopBar
+              page={route.page}
+              model={status.data?.model}
+              version={status.data?.version}
+              finder={finder}
+              onHelp={() => setHelping(true)}
+            />
+            {route.page === "component" ? (
+              <ComponentPage named={route.id} />
+            ) : route.page === "search" ? (
+              <SearchPage />
+            ) : (
+              <DebuggerPage />
+            )}
+            {helping && <Help page={route.page} onClose={() => setHelping(false)} />}
+          </div>
+        </Collecting>
+      </DebuggerContext>
     </AskedContext>
   );
+}
+
+/** The debugger as it was left, if it was about the prompt that is open now; else the debugger on this prompt. */
+function useDebuggerAddress(
+  page: Route["page"],
+  search: string,
+  asked: Asked | null,
+  example: string | null,
+): string {
+  const [left, setLeft] = useState("");
+  if (page === "debugger" && search !== left) setLeft(search);
+  const before = readAsked(left, example);
+  const same = before !== null && before.prompt === asked?.prompt && before.bos === asked.bos;
+  return same ? `/${left}` : debuggerAddress(asked);
 }

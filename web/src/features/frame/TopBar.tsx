@@ -1,22 +1,14 @@
 import { type RefObject, useEffect, useState } from "react";
 import type { Model } from "../../api/types";
-import { useAsked } from "../../components/asked";
+import { useAsked, useDebugger } from "../../components/asked";
 import { Button } from "../../components/Button";
 import { Icon } from "../../components/Icon";
 import { Link } from "../../components/Link";
 import { Segmented } from "../../components/Segmented";
 import { THEMES, type Theme, useTheme } from "../../components/useTheme";
 import { count, percent } from "../../format/number";
-import { go, usePath, useSearch } from "../../url/address";
-import {
-  type Asked,
-  componentAddress,
-  debuggerAddress,
-  type Route,
-  readAsked,
-  readComponent,
-  searchAddress,
-} from "../../url/route";
+import { go, usePath } from "../../url/address";
+import { type Asked, componentAddress, type Route, readComponent, searchAddress } from "../../url/route";
 import { useCollecting } from "../atlas/Collecting";
 import { shareDone } from "../atlas/progress";
 
@@ -39,7 +31,7 @@ export function TopBar({
 }) {
   const [theme, setTheme] = useTheme();
   const asked = useAsked();
-  const back = useDebuggerAddress(page, asked);
+  const back = useDebugger();
   return (
     <header className="flex min-h-11 flex-wrap items-center gap-x-3 gap-y-1.5 border-b border-line bg-panel px-3 py-1.5">
       <Link href="/" className="flex shrink-0 items-center gap-1.5" title={version && `Clew ${version}`}>
@@ -102,16 +94,6 @@ function Tab({ href, current, children }: { href: string; current: boolean; chil
       {children}
     </Link>
   );
-}
-
-/** The debugger as it was left, if it was about the prompt that is open now; else the debugger on this prompt. */
-function useDebuggerAddress(page: Route["page"], asked: Asked | null): string {
-  const search = useSearch();
-  const [left, setLeft] = useState("");
-  if (page === "debugger" && search !== left) setLeft(search);
-  const before = readAsked(left, null);
-  const same = before !== null && before.prompt === asked?.prompt && before.bos === asked.bos;
-  return same ? `/${left}` : debuggerAddress(asked);
 }
 
 /** A field that takes any component's id and goes to its page. */
