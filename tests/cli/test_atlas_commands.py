@@ -56,8 +56,8 @@ def atlas(tiny: str, corpus: str, tmp_path_factory: pytest.TempPathFactory) -> s
     return str(out)
 
 
-def _content(folder: str | Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+def _content(folder: str | Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
 def test_a_complete_atlas_is_left_alone(clew: Run, tiny: str, corpus: str, atlas: str) -> None:
@@ -303,13 +303,13 @@ def test_the_models_own_atlas_is_found_by_itself(
     assert own.atlas.info().to_dict() == listed["info"]
     assert library.Components(model).atlas is None
 
-    (Path(listed["folder"]) / "components.parquet").write_bytes(b"")
+    (Path(listed["folder"]) / "components" / "attn.0.parquet").write_bytes(b"")
     (damaged,) = json.loads(clew("atlas", "list", "--json").stdout)
     assert damaged["info"] is None
-    assert "components.parquet was cut short" in damaged["problem"]
+    assert "attn.0.parquet was cut short" in damaged["problem"]
     failed = clew("show", "attn.0.0", "-m", tiny)
     assert (failed.exit_code, failed.stdout) == (1, "")
-    assert "components.parquet" in failed.stderr
+    assert "attn.0.parquet" in failed.stderr
 
 
 def test_collect_and_open_in_python(clew: Run, tiny: str, corpus: str, atlas: str, tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_collect_and_open_in_python(clew: Run, tiny: str, corpus: str, atlas: st
 def test_check_names_every_damaged_file(clew: Run, atlas: str, tmp_path: Path) -> None:
     whole = clew("atlas", "check", atlas)
     assert whole.exit_code == 0
-    assert "All 9 files" in whole.stdout
+    assert "All 14 files" in whole.stdout
     copy = tmp_path / "copy"
     shutil.copytree(atlas, copy)
     (copy / "contexts.arrow").unlink()
@@ -405,6 +405,18 @@ def test_serve_warns_of_a_damaged_default_atlas(tiny: str, atlas: str, tmp_path:
         assert "contexts.arrow is missing" in status["problem"]
         process.send_signal(signal.SIGINT)
         assert "contexts.arrow is missing" in process.communicate(timeout=20)[1]
+
+
+def test_show_of_a_layer_that_the_atlas_has_not(clew: Run, tiny: str, corpus: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    asked = ("collect", tiny, "--corpus", corpus, "--tokens", "300", "--sites", "neuron.1", *SMALL)
+    assert clew(*asked, "--out", out).exit_code == 0
+    result = clew("show", "attn.0.1", "-m", tiny, "--atlas", out, "--prompt", PROMPT)
+    assert result.exit_code == 0, result.stderr
+    assert "The atlas has none of attn.0" in result.stdout
+    assert "Strongest" not in result.stdout
+    found = json.loads(clew("show", "attn.0.1", "-m", tiny, "--atlas", out, "--prompt", PROMPT, "--json").stdout)
+    assert (found["component"]["stats"], found["prompt"]["z"], found["cofiring"]) == (None, None, [])
 
 
 TOKENS = ["When", " Mary", " went", " to", " the", " 店", "\n", ",", " John", " gave", " a", " drink", " to"]
