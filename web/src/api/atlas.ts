@@ -26,11 +26,10 @@ export function useComponent(id: string) {
   return useQuery({ ...componentQuery(id), placeholderData: keepPreviousData });
 }
 
-export function useCard(id: string, wanted: boolean) {
+export function useCard(id: string) {
   return useQuery({
     queryKey: [ATLAS, "card", id],
     queryFn: ({ signal }) => api.card(id, signal),
-    enabled: wanted,
   });
 }
 

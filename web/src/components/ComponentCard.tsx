@@ -14,7 +14,7 @@ const PUSHED = 6;
 
 /** A component in short: its best example, how often and how strongly it fires, what it pushes. */
 export function ComponentCard({ id }: { id: string }) {
-  const { data, error } = useCard(id, true);
+  const { data, error } = useCard(id);
   return (
     <div data-testid="component-card" className="flex min-h-24 w-84 max-w-full flex-col gap-1.5">
       <p className="flex items-baseline justify-between gap-3">

@@ -24,7 +24,8 @@ export function NoAtlas({ what, problem }: { what: string; problem: string | nul
   const [typed, setTyped] = useState(String(TOKENS));
   const tokens = Number(typed.replace(/[\s,_.]/g, ""));
   const wrong = !Number.isInteger(tokens) || tokens < FEWEST || tokens > MOST;
-  const command = `clew collect ${model} --tokens ${wrong ? TOKENS : tokens}`;
+  const replaced = problem === null ? "" : " --replace";
+  const command = `clew collect ${model} --tokens ${wrong ? TOKENS : tokens}${replaced}`;
   return (
     <section
       aria-label="No atlas"

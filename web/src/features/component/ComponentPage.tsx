@@ -177,9 +177,9 @@ function NotHeld({ info, kind, layer }: { info: AtlasInfo; kind: "attn" | "neuro
         The atlas holds no {what} of layer {layer}
       </h2>
       <p className="mx-auto mt-1 max-w-lg text-xs text-ink-2">
-        It was made of {info.sites.length} of the model’s blocks. Collect this one as well with{" "}
+        It was made of {info.sites.length} of the model’s blocks. One of all of them is made with{" "}
         <code className="rounded bg-raised px-1 py-0.5 font-mono text-ink">
-          clew collect {info.model.name} --sites {kind}.{layer}
+          clew collect {info.model.name} --replace
         </code>
         .
       </p>

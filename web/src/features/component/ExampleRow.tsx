@@ -67,17 +67,9 @@ export const ExampleRow = memo(function ExampleRow({
       </Link>
     </>
   );
-  // What is out of sight is not laid out.
-  const unseen = {
-    contentVisibility: "auto",
-    containIntrinsicBlockSize: line ? "auto 28px" : "auto 84px",
-  } as const;
   if (line)
     return (
-      <article
-        style={unseen}
-        className="flex flex-wrap items-center gap-x-2.5 px-3 py-1 text-2xs text-ink-3 sm:flex-nowrap"
-      >
+      <article className="flex flex-wrap items-center gap-x-2.5 px-3 py-1 text-2xs text-ink-3 sm:flex-nowrap">
         <span className="w-12 shrink-0 text-right">{value}</span>
         <div className="min-w-0 flex-1 text-ink max-sm:order-last max-sm:basis-full">{text}</div>
         {from}
@@ -85,7 +77,7 @@ export const ExampleRow = memo(function ExampleRow({
       </article>
     );
   return (
-    <article style={unseen} className="flex flex-col gap-1 px-3 py-2">
+    <article className="flex flex-col gap-1 px-3 py-2">
       <p className="flex items-baseline gap-x-2.5 text-2xs text-ink-3">
         {value}
         <span className="truncate">

@@ -44,7 +44,9 @@ export function HeadOnPrompt({
       column > row ? null : activationOpacity(pattern[row]?.[column] ?? 0, 1),
     [pattern],
   );
-  const at = pointed ?? pinned;
+  // A token is pointed at in the text, or as a row of the matrix, which keys reach as well.
+  const held = cell?.row ?? pinned;
+  const at = pointed ?? held;
   return (
     <div ref={box} className="flex flex-wrap gap-x-6 gap-y-3">
       <div className="flex min-w-0 flex-1 basis-80 flex-col gap-2.5">
@@ -75,7 +77,7 @@ export function HeadOnPrompt({
             attended={attended}
             pairs={pairs}
             direction={direction}
-            pinned={pinned}
+            pinned={held}
             onPin={setPinned}
             onPoint={setPointed}
             tips={false}
@@ -94,7 +96,7 @@ export function HeadOnPrompt({
             <p className="flex flex-wrap items-baseline gap-x-3 text-xs text-ink-2">
               <span>
                 <TokenText text={texts[at] ?? ""} className="text-ink" />
-                {pointed === null && " (pinned)"}
+                {pointed === null && cell === null && " (pinned)"}
               </span>
               <span>
                 whole write <span className="num text-ink">{signed(writes?.[at])}</span>

@@ -101,7 +101,7 @@ export function OnPromptPanel({
         ) : draft === "" ? (
           <p className="text-xs text-ink-2">An empty prompt has no tokens. Type some text.</p>
         ) : answer === undefined ? (
-          <div role="status" className={`skeleton ${kind === "attn" ? "h-72" : "h-14"}`}>
+          <div role="status" className={`skeleton ${kind === "attn" ? "h-[341px]" : "h-[42px]"}`}>
             <span className="sr-only">Reading the prompt</span>
           </div>
         ) : (

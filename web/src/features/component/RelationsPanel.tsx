@@ -67,7 +67,7 @@ export function RelationsPanel({
             </Lazily>
           </div>
         ) : (
-          <div role="status" className="skeleton h-96">
+          <div role="status" className="skeleton h-[848px]">
             <span className="sr-only">Reading the weights</span>
           </div>
         )}

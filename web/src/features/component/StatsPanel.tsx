@@ -27,7 +27,7 @@ export function StatsPanel({
     >
       <div className="flex flex-col gap-2.5 px-3 pb-3">
         {stats === null ? (
-          <div role="status" className="skeleton h-60">
+          <div role="status" className="skeleton h-[204px]">
             <span className="sr-only">Reading the atlas</span>
           </div>
         ) : (

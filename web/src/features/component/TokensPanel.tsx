@@ -40,7 +40,7 @@ export function TokensPanel({ id, kind }: { id: string; kind: "attn" | "neuron" 
             <Scores title="Excited by" scores={data.excited_by} />
           </div>
         ) : (
-          <div role="status" className="skeleton h-[26rem]">
+          <div role="status" className="skeleton h-[198px]">
             <span className="sr-only">Reading the weights</span>
           </div>
         )}

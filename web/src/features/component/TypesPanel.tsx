@@ -44,7 +44,7 @@ export function TypesPanel({
     >
       <div className="px-3 pb-3">
         {types === null ? (
-          <div role="status" className="skeleton h-28">
+          <div role="status" className="skeleton h-[127px]">
             <span className="sr-only">Reading the atlas</span>
           </div>
         ) : (
