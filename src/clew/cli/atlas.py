@@ -134,13 +134,14 @@ def import_atlas(
     folder = settings.atlas_of(model) if out is None else out
     with _counting("Importing", "records") as progress:
         atlas = import_openai(root, folder, model=model, layers=layer, limit=limit, progress=progress)
-    info = atlas.info()
+    info, told = atlas.info(), atlas.contexts.notes
+    for note in told:
+        notes().print(Text.assemble(("Note: ", "bold"), note))
     if as_json:
-        print_json({**info.to_dict(), "folder": str(folder.absolute())})
+        print_json({**info.to_dict(), "folder": str(folder.absolute()), "notes": list(told)})
         return
-    console().print(
-        Text.assemble((info.name, "bold"), f": {info.components:,} components of {info.model.name}, from {root}")
-    )
+    what = f": {info.components:,} components of {info.model.name}, from {root}"
+    console().print(Text.assemble((info.name, "bold"), what))
     console().print(Text(str(folder.absolute()), "dim"), soft_wrap=True)
 
 

@@ -99,7 +99,7 @@ def show(
         page.on_prompt(on_prompt)
     if found.stats is not None:
         page.statistics(found.stats, found.types, on_prompt)
-        page.examples()
+    page.examples()
     page.weights(weights)
     page.cofiring(cofiring)
     page.hint(info)
@@ -179,10 +179,11 @@ class _Page:
         """The examples of every kind."""
         component = self._component
         self._listed("Strongest", component.top)
-        self._legend(component.kind == "attn")
+        if component.top:
+            self._legend(component.kind == "attn")
         self._listed("Most negative", component.bottom)
         for band in component.bands:
-            title = f"From {signed(band.low)} to {signed(band.high)}"
+            title = _between(band.low, band.high)
             if band.contexts is not None:
                 title += f": {band.contexts:,} context{'' if band.contexts == 1 else 's'}"
             if band.quantile_low is not None and band.quantile_high is not None:
@@ -279,6 +280,15 @@ class _Page:
             at = sum(edge <= max(values) for edge in edges[1:-1])
             text.append("\n" + " " * (len(low) + 1 + at) + "▲ the prompt", "dim")
         return text
+
+
+def _between(low: float | None, high: float | None) -> str:
+    """A band by its ends, which imported data need not have."""
+    if low is None or high is None:
+        if low is not None:
+            return f"From {signed(low)}"
+        return "Drawn from a quantile" if high is None else f"Below {signed(high)}"
+    return f"From {signed(low)} to {signed(high)}"
 
 
 def _source(found: OnPrompt, peak: int) -> int | None:
