@@ -117,7 +117,7 @@ def check(atlas: AtlasArgument = settings.DEFAULT_MODEL, as_json: JsonOption = F
 @app.command("import")
 def import_atlas(
     root: Annotated[str, typer.Argument(help="A folder or http(s) address that holds collated activations.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="The model they are of: gpt2 or gpt2-xl.")] = "gpt2",
+    model: Annotated[str, typer.Option("--model", "-m", help="The model they are of, such as gpt2 or gpt2-xl.")] = "gpt2",
     out: Annotated[
         Path | None, typer.Option(help="The folder of the atlas.", show_default="$CLEW_HOME/atlases/MODEL")
     ] = None,
@@ -127,7 +127,7 @@ def import_atlas(
 ) -> None:
     """Make an atlas of the neuron and head records that OpenAI published, from a folder or an address.
 
-    clew atlas import ./collated --model gpt2 --layer 5
+    clew atlas import ./bucket --model gpt2 --layer 5
     """
     from ..atlas.openai import import_openai
 
