@@ -108,9 +108,7 @@ def speed(tokens: int) -> Speed:
                 bare(logits)
                 times.append(time.perf_counter() - begun)
     size = BATCH * CONTEXT
-    return Speed(
-        done, done / ours, size / statistics.mean(floors[True]), size / statistics.mean(floors[False]), merge
-    )
+    return Speed(done, done / ours, size / statistics.mean(floors[True]), size / statistics.mean(floors[False]), merge)
 
 
 def memory(tokens: int) -> int:
@@ -162,13 +160,10 @@ def _make(folder: Path) -> None:
     write_vocabulary(folder, [f" token{i}" for i in range(vocabulary)])
     ids = draw.integers(vocabulary, size=(contexts, WINDOW), dtype=np.int32)
     write_joined(folder / CONTEXTS, ids, [f"document {i}" for i in range(contexts)], [])
-    (folder / "examples").mkdir()
-    tables = []
     for layer in range(LAYERS):
         site = f"neuron.{layer}"
         write_examples(folder, site, _examples(draw, contexts, vocabulary))
-        tables.append(_components(draw, site, layer * NEURONS))
-    write_components(folder, pa.concat_tables(tables))
+        write_components(folder, site, _components(draw))
     write_manifest(
         folder,
         {
@@ -205,24 +200,20 @@ def _examples(draw: np.random.Generator, contexts: int, vocabulary: int) -> pa.T
             "token": draw.integers(vocabulary, size=n, dtype=np.int32),
             "site": (context.astype(np.int64) << 16) | position.astype(np.int64),
             "scale": draw.random(n, dtype=np.float32),
-            "values": pa.ListArray.from_arrays(
-                np.arange(n + 1, dtype=np.int32) * WINDOW, pa.array(values.reshape(-1))
-            ),
+            "values": pa.ListArray.from_arrays(np.arange(n + 1, dtype=np.int32) * WINDOW, pa.array(values.reshape(-1))),
         },
         schema=EXAMPLE_SCHEMA,
     )
 
 
-def _components(draw: np.random.Generator, site: str, first: int) -> pa.Table:
+def _components(draw: np.random.Generator) -> pa.Table:
     n = NEURONS
     histogram = pa.array(draw.integers(1000, size=n * BINS))
     band = {"low": 1.0, "high": 2.0, "quantile_low": 0.9, "quantile_high": 1.0, "contexts": 10}
     numbers = ("density", "strong", "mean", "variance", "skewness", "kurtosis", "minimum", "maximum")
     return pa.table(
         {
-            "row": np.arange(first, first + n, dtype=np.int32),
-            "site": pa.array([site] * n),
-            "index": np.arange(n, dtype=np.int32),
+            "component": np.arange(n, dtype=np.int32),
             "tokens": np.full(n, 1_000_000),
             **{name: draw.random(n) for name in numbers},
             "histogram": pa.ListArray.from_arrays(np.arange(n + 1, dtype=np.int32) * BINS, histogram),

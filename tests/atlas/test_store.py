@@ -76,7 +76,7 @@ def test_two_cannot_collect_into_one_place(tiny: Callable[[str], Model], corpus:
         next(iter(collecting(tiny("llama"), corpus, out=tmp_path / "atlas", **SETTINGS)))
 
 
-FILES = ["components.parquet", "contexts.arrow", "vocabulary.parquet", "examples/neuron.1.parquet"]
+FILES = ["components/neuron.1.parquet", "contexts.arrow", "vocabulary.parquet", "examples/neuron.1.parquet"]
 
 
 def read_all(folder: Path) -> None:

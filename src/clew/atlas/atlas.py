@@ -41,12 +41,12 @@ from .records import (
     Stats,
     TokenMatch,
 )
-from .store import COMPONENTS, CONTEXTS, MANIFEST, VOCABULARY, digest
+from .store import CONTEXTS, MANIFEST, VOCABULARY, components_of, digest, examples_of
 from .tally import edges
 
 CO_FIRING = 20  # components listed that fire where one does
 
-_SUMMARY = ("row", "mean", "variance", "maximum", "density", "strong")
+_SUMMARY = ("mean", "variance", "maximum", "density", "strong")
 _EXAMPLE = "kind, band, rank, context, start, position, source, activation, scale, values"
 
 
@@ -70,13 +70,11 @@ class Atlas:
         self._lock = Lock()
         self._checked: set[str] = set()
         self._decode: Callable[[list[int]], str] | None = None
-        self._first: dict[str, int] = {}
-        first = 0
-        for site, n in manifest["sites"].items():
-            self._first[site] = first
-            first += n
+        self._sites: dict[str, int] = manifest["sites"]
+        self._summaries: dict[str, Summary] = {}
         self._database = duckdb.connect(config={"threads": 2})
-        self._database.execute("SET parquet_metadata_cache = true")
+        # For all connections: each question has one of its own.
+        self._database.execute("SET GLOBAL parquet_metadata_cache = true")
 
     @classmethod
     def open(cls, folder: Path | str) -> Atlas:
@@ -103,7 +101,7 @@ class Atlas:
         model, anatomy = AtlasModel(**self._manifest["model"]), subject.anatomy
         shape = len(anatomy.layers), anatomy.n_heads, anatomy.n_neurons
         theirs = model.n_layers, model.n_heads, model.n_neurons
-        if shape != theirs:
+        if any(size not in (0, own) for own, size in zip(shape, theirs, strict=True)):  # 0: imported without any
             raise WrongAtlas(
                 f"The atlas {self.folder.name} is of {model.name} ({theirs[0]} layers of {theirs[1]} heads and "
                 f"{theirs[2]} neurons), and {subject.name} has {shape[0]} of {shape[1]} and {shape[2]}.",
@@ -114,17 +112,17 @@ class Atlas:
                 f"The atlas {self.folder.name} is of {model.name} with other weights than {subject.name} has.",
                 f"Collect one of {subject.name}, or name another with --atlas.",
             )
-        self._decode = subject.decode
+        # Imported texts are in tokens of their own.
+        self._decode = None if self._manifest["imported"] else subject.decode
 
     def component(self, node: Node) -> Component:
         """All that is known of a component; nothing when its block is not in the atlas. Raises BadAtlas, BadNode."""
         assert node.layer is not None and node.index is not None
         site = site_of(node)
         empty = Component(str(node), node.kind, node.layer, node.index, None, None, None, None, [], [], [], [])
-        if site not in self._first:
+        if site not in self._sites:
             return empty
-        row = self._row(node)
-        (known,) = self._rows(COMPONENTS, f"SELECT * FROM {{0}} WHERE row = {row}")
+        known = self._known(node, "*")
         examples = self._examples(node)
         bands = [
             Band(**band, examples=[example for example in examples if example.band == number])
@@ -142,21 +140,20 @@ class Atlas:
 
     def histogram(self, node: Node) -> Histogram | None:
         """A component's histogram; None when the atlas has none of it."""
-        if site_of(node) not in self._first:
+        if site_of(node) not in self._sites:
             return None
-        (known,) = self._rows(COMPONENTS, f"SELECT histogram FROM {{0}} WHERE row = {self._row(node)}")
-        return _histogram(known["histogram"])
+        return _histogram(self._known(node, "histogram")["histogram"])
 
     def best(self, node: Node) -> Example | None:
         """The component's strongest example."""
-        if site_of(node) not in self._first:
+        if site_of(node) not in self._sites:
             return None
         return next(iter(self._examples(node, "kind = 'top' AND rank = 0")), None)
 
     def pairs(self, node: Node, kind: ExampleKind, rank: int, band: int | None) -> Pairs:
         """The values of all pairs of one example of a head. Raises BadNode when there is no such example."""
         where = f"kind = '{kind}' AND rank = {rank} AND band IS NOT DISTINCT FROM {'NULL' if band is None else band}"
-        found = [] if site_of(node) not in self._first or node.kind != "attn" else self._strips(node, where)
+        found = [] if site_of(node) not in self._sites or node.kind != "attn" else self._strips(node, where)
         if not found:
             raise BadNode(f"{node} has no such example of pairs.", "Name a head and an example that its page lists.")
         values = _rounded(found[0]["values"], found[0]["scale"])
@@ -165,15 +162,17 @@ class Atlas:
 
     def cofiring(self, node: Node) -> Records[CoFiring]:
         """The components with top examples at the very tokens where this one has its own, most shared first."""
-        if site_of(node) not in self._first:
+        if site_of(node) not in self._sites:
             return Records()
         where = f"component = {node.index} AND kind = 'top'"
-        mine = [row["site"] for row in self._rows(_file(node), f"SELECT site FROM {{0}} WHERE {where}")]
+        mine = [
+            row["site"] for row in self._rows([examples_of(site_of(node))], f"SELECT site FROM {{0}} WHERE {where}")
+        ]
         if not mine:
             return Records()
         listed = ", ".join(map(str, mine))
         found = self._rows(
-            list(self._first),
+            [examples_of(site) for site in self._sites],
             "SELECT filename, component, count(*) AS shared FROM {0} "
             f"WHERE kind = 'top' AND site IN ({listed}) GROUP BY ALL ORDER BY shared DESC, filename, component "
             f"LIMIT {CO_FIRING + 1}",
@@ -188,45 +187,47 @@ class Atlas:
         """The components with top examples on one of these tokens."""
         sites = [
             site
-            for site in self._first
+            for site in self._sites
             if (kinds is None or block_of(site).kind in kinds) and (layers is None or block_of(site).layer in layers)
         ]
         if not sites or not ids:
             return []
         wanted = ", ".join(str(int(token)) for token in ids)
         found = self._rows(
-            sites,
+            [examples_of(site) for site in sites],
             f"SELECT filename, component, count(*) FILTER (token IN ({wanted})) AS examples, count(*) AS total, "
             f"max(activation) FILTER (token IN ({wanted})) AS activation "
             "FROM {0} WHERE kind = 'top' GROUP BY ALL HAVING examples > 0",
         )
         matches = []
         for row in found:
-            site = Path(row["filename"]).stem
-            summary = self._columns[self._first[site] + row["component"]]
-            density, strong = (None if np.isnan(summary[name]) else float(summary[name]) for name in _SUMMARY[4:])
+            summary = self._summary(Path(row["filename"]).stem)
+            usual = (float(shares[row["component"]]) for shares in (summary.density, summary.strong))
+            density, strong = (None if np.isnan(share) else share for share in usual)
             share = row["examples"] / row["total"]
             matches.append(TokenMatch(_component(row), row["examples"], share, row["activation"], density, strong))
         return matches
 
+    def ids_of(self, token: int, text: str) -> list[int]:
+        """By which ids the atlas knows a token of its model: by the same, or in imported data by its text."""
+        if not self._manifest["imported"]:
+            return [token]
+        return [number for number, known in enumerate(self.vocabulary) if known == text]
+
     def summary(self, kind: str, layer: int) -> Summary | None:
         """What is usual of the components of one block; None when the atlas does not have it."""
         site = f"{kind}.{layer}"
-        if site not in self._first:
+        if site not in self._sites:
             return None
-        first = self._first[site]
-        rows = self._columns[first : first + self._manifest["sites"][site]]
-        deviation = np.sqrt(rows["variance"])
-        return Summary(rows["mean"], deviation, rows["maximum"], rows["density"], rows["strong"])
+        return self._summary(site)
 
     def head_mean(self, layer: int) -> Float[np.ndarray, "h dh"] | None:
         """The mean z of each head of a layer over the corpus; None when the atlas does not have it."""
         site = f"attn.{layer}"
-        if site not in self._first:
+        if site not in self._sites:
             return None
-        first, n = self._first[site], self._manifest["sites"][site]
-        query = f"SELECT mean_mixed FROM {{0}} WHERE row >= {first} AND row < {first + n} ORDER BY row"
-        found = [row["mean_mixed"] for row in self._rows(COMPONENTS, query)]
+        query = "SELECT mean_mixed FROM {0} ORDER BY component"
+        found = [row["mean_mixed"] for row in self._rows([components_of(site)], query)]
         return None if found[0] is None else np.asarray(found, np.float32)
 
     @cached_property
@@ -244,24 +245,27 @@ class Atlas:
         """The text of every token."""
         return pq.read_table(self._path(VOCABULARY))["text"].to_pylist()
 
-    @cached_property
-    def _columns(self) -> np.ndarray:
-        table = pq.read_table(self._path(COMPONENTS), columns=list(_SUMMARY))
-        rows = np.zeros(table.num_rows, [(name, np.float64) for name in _SUMMARY])
-        for name in _SUMMARY:
-            rows[name] = table[name].cast(pa.float64()).to_numpy()
-        return rows
+    def _summary(self, site: str) -> Summary:
+        if site not in self._summaries:
+            table = pq.read_table(self._path(components_of(site)), columns=list(_SUMMARY))
+            mean, variance, *shares = (table[name].cast(pa.float64()).to_numpy() for name in _SUMMARY)
+            if self._manifest["imported"] and site.startswith("attn"):
+                # What is known of an imported head is about its pairs of tokens, and not about its writes.
+                mean, variance, *shares = (np.full(len(mean), np.nan) for _ in _SUMMARY)
+            self._summaries[site] = Summary(mean, np.sqrt(variance), *shares)
+        return self._summaries[site]
 
-    def _row(self, node: Node) -> int:
+    def _known(self, node: Node, columns: str) -> dict[str, Any]:
+        """Some columns of a component's statistics. Raises BadNode."""
         site = site_of(node)
-        assert node.index is not None
-        if node.index >= self._manifest["sites"][site]:
-            raise BadNode(f"There is no {node}.", f"{site} has components 0 to {self._manifest['sites'][site] - 1}.")
-        return self._first[site] + node.index
+        if node.index is None or node.index >= self._sites[site]:
+            raise BadNode(f"There is no {node}.", f"{site} has components 0 to {self._sites[site] - 1}.")
+        query = f"SELECT {columns} FROM {{0}} WHERE component = {node.index}"
+        return self._rows([components_of(site)], query)[0]
 
     def _strips(self, node: Node, where: str) -> list[dict[str, Any]]:
         query = f"SELECT {_EXAMPLE} FROM {{0}} WHERE component = {node.index} AND {where}"
-        return self._rows(_file(node), query, strips=True)
+        return self._rows([examples_of(site_of(node))], query, strips=True)
 
     def _examples(self, node: Node, where: str = "true") -> list[Example]:
         """A component's examples in the order they are stored in."""
@@ -295,10 +299,9 @@ class Atlas:
             origin=self.contexts.origin(row["context"]),
         )
 
-    def _rows(self, files: str | list[str], query: str, strips: bool = False) -> list[dict[str, Any]]:
-        """The rows of a query over a file, or over the example files of sites, put in place of {0}."""
-        names = [files] if isinstance(files, str) else [f"examples/{site}.parquet" for site in files]
-        paths = [str(self._path(name)).replace("'", "''") for name in names]
+    def _rows(self, files: list[str], query: str, strips: bool = False) -> list[dict[str, Any]]:
+        """The rows of a query over some files, put in place of {0}."""
+        paths = [str(self._path(name)).replace("'", "''") for name in files]
         listed = ", ".join(f"'{path}'" for path in paths)
         cursor = self._database.cursor()
         try:
@@ -313,7 +316,7 @@ class Atlas:
             return [dict(zip(columns, row, strict=True)) for row in rows]
         except duckdb.Error as error:
             raise BadAtlas(
-                f"{self.folder / names[0]} cannot be read: {str(error).splitlines()[0]}",
+                f"{self.folder / files[0]} cannot be read: {str(error).splitlines()[0]}",
                 "Restore that file, or collect the atlas again with --replace.",
             ) from error
         finally:
@@ -378,10 +381,6 @@ def _info(folder: Path, manifest: dict[str, Any]) -> AtlasInfo:
     )
 
 
-def _file(node: Node) -> str:
-    return f"examples/{site_of(node)}.parquet"
-
-
 def _component(row: dict[str, Any]) -> str:
     return f"{Path(row['filename']).stem}.{row['component']}"
 
@@ -409,7 +408,7 @@ def _histogram(counts: list[int] | None) -> Histogram | None:
 
 
 def _stats(known: dict[str, Any]) -> Stats | None:
-    if known["mean"] is None:
+    if None in (known["mean"], known["variance"], known["maximum"]):
         return None
     names = ("tokens", "density", "strong", "mean", "variance", "skewness", "kurtosis", "minimum", "maximum")
     return Stats(**{name: known[name] for name in names}, histogram=_histogram(known["histogram"]))

@@ -1,10 +1,10 @@
 """A finished atlas on disk.
 
-    atlas.json            what it is of, how it was made, and every other file's size and SHA-256
-    contexts.arrow        the text, a row a context: its tokens and the document it begins in
-    vocabulary.parquet    the text of every token
-    components.parquet    a row a component: its statistics, in the order of `sites` in atlas.json
-    examples/SITE.parquet the examples of the components of one layer, sorted by component, then kind, band and rank
+    atlas.json               what it is of, how it was made, and every other file's size and SHA-256
+    contexts.arrow           the text, a row a context: its tokens and the document it begins in
+    vocabulary.parquet       the text of every token
+    components/SITE.parquet  a row a component of one layer: its statistics
+    examples/SITE.parquet    the examples of these components, sorted by component, then kind, band and rank
 
 docs/atlas.md documents every column. Nothing in these files depends on when the collection was interrupted.
 """
@@ -34,7 +34,6 @@ from .tally import SIDE, moments, strong_share
 MANIFEST = "atlas.json"
 CONTEXTS = "contexts.arrow"
 VOCABULARY = "vocabulary.parquet"
-COMPONENTS = "components.parquet"
 KINDS = ("top", "bottom", "band", "random")
 
 BAND = pa.struct(
@@ -48,9 +47,7 @@ BAND = pa.struct(
 )
 COMPONENT_SCHEMA = pa.schema(
     {
-        "row": pa.int32(),
-        "site": pa.string(),
-        "index": pa.int32(),
+        "component": pa.int32(),
         "tokens": pa.int64(),
         "density": pa.float64(),
         "strong": pa.float64(),
@@ -94,16 +91,15 @@ def write(
     """Write the atlas of one partial that covers all contexts; gives how many components are done, block by block."""
     joined(texts, folder / CONTEXTS)
     write_vocabulary(folder, [subject.text(token) for token in range(subject.anatomy.embed_weight.shape[0])])
-    (folder / "examples").mkdir()
-    tables, done = [], 0
+    sizes: dict[str, int] = {}
     with whole.opened() as source:
         for site in plan.sites:
             state = source.block(site)
-            tables.append(_components(site, state, done))
+            statistics = _components(state)
+            write_components(folder, site, statistics)
             write_examples(folder, site, _examples(state, contexts, heads=site.startswith("attn")))
-            done += tables[-1].num_rows
-            yield done
-    write_components(folder, pa.concat_tables(tables))
+            sizes[site] = statistics.num_rows
+            yield sum(sizes.values())
     write_manifest(
         folder,
         {
@@ -117,7 +113,7 @@ def write(
             "skip": plan.keep.skip,
             "seed": plan.seed,
             "bos": plan.bos,
-            "sites": {site: table.num_rows for site, table in zip(plan.sites, tables, strict=True)},
+            "sites": sizes,
             "imported": None,
             "plan": plan.to_dict(),
         },
@@ -129,17 +125,32 @@ def write_vocabulary(folder: Path, texts: list[str]) -> None:
     pq.write_table(pa.table({"text": pa.array(texts, pa.string())}), folder / VOCABULARY, **_COMPRESSION)
 
 
-def write_components(folder: Path, table: pa.Table) -> None:
-    """One row a component, in order."""
-    pq.write_table(table.cast(COMPONENT_SCHEMA), folder / COMPONENTS, row_group_size=512, **_COMPRESSION)
+def components_of(site: str) -> str:
+    """The file with the statistics of a block."""
+    return f"components/{site}.parquet"
+
+
+def examples_of(site: str) -> str:
+    """The file with the examples of a block."""
+    return f"examples/{site}.parquet"
+
+
+def write_components(folder: Path, site: str, table: pa.Table) -> None:
+    """The statistics of one block, one row a component, in order."""
+    path = folder / components_of(site)
+    path.parent.mkdir(exist_ok=True)
+    # Reading one row costs the decoding of its group, and a look at every group of the file.
+    pq.write_table(table.cast(COMPONENT_SCHEMA), path, row_group_size=256, **_COMPRESSION)
 
 
 def write_examples(folder: Path, site: str, table: pa.Table) -> None:
     """The examples of one block, sorted."""
     width = len(table["values"][0]) if table.num_rows else 1
+    path = folder / examples_of(site)
+    path.parent.mkdir(exist_ok=True)
     pq.write_table(
         table,
-        folder / "examples" / f"{site}.parquet",
+        path,
         row_group_size=max(64, _GROUP // max(1, width)),
         use_dictionary=["kind"],  # pyright: ignore[reportArgumentType] - its stubs know of True and False only
         **_COMPRESSION,
@@ -163,8 +174,8 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _components(site: str, state: State, first: int) -> pa.Table:
-    """The statistics of one block; `first` is its first row in the whole table."""
+def _components(state: State) -> pa.Table:
+    """The statistics of one block."""
     count = int(state["count"])
     mean, variance, skewness, kurtosis = moments(sums.value(state["sums"]), count)
     histogram = state["histogram"]
@@ -185,9 +196,7 @@ def _components(site: str, state: State, first: int) -> pa.Table:
 
     return pa.table(
         {
-            "row": np.arange(first, first + n, dtype=np.int32),
-            "site": pa.array([site] * n),
-            "index": np.arange(n, dtype=np.int32),
+            "component": np.arange(n, dtype=np.int32),
             "tokens": pa.array([count] * n),
             "density": column(histogram[:, SIDE + 1 :].sum(1).double() / count),
             "strong": column(strong),
