@@ -181,7 +181,8 @@ class Components:
         atlas = self._atlas("A search by token")
         paging.check(("share", "examples", "activation", "density", "strong"), (), atlas)
         blocks_of(self.subject.anatomy, kinds, layers)  # refuses kinds that there are not
-        found = atlas.on_token([one_token(self.subject, token, "token")], kinds, layers)
+        wanted = one_token(self.subject, token, "token")
+        found = atlas.on_token(atlas.ids_of(wanted, self.subject.text(wanted)), kinds, layers)
         found.sort(key=lambda match: parse(match.id).order)
         keys = np.array([_number(getattr(match, sort)) for match in found])
         rows, total = paging.page(keys, np.array([_number(match.strong) for match in found]))
