@@ -12,7 +12,10 @@ from ..records import ExampleKind, Record, Through, Token, TokenScore
 
 @dataclass(frozen=True)
 class AtlasModel(Record):
-    """The model that an atlas is of; `fingerprint` is None where only its shape is known (imported data)."""
+    """The model that an atlas is of; `fingerprint` is None where only its shape is known (imported data).
+
+    Of an import that names no GPT-2 the sizes are those of what was there, 0 for heads or neurons if there were none.
+    """
 
     name: str
     revision: str | None
@@ -79,11 +82,12 @@ class Band(Record):
     """Random examples from contexts whose score lies in [low, high), one octave; band 0 holds the maximum.
 
     `contexts` of all contexts do, and the shares of contexts that score below `low` and below `high` are
-    `quantile_low` and `quantile_high`. None for imported data that does not say.
+    `quantile_low` and `quantile_high`. Imported bands are the quantiles of their data: None where an end is open, and
+    for what the data does not say.
     """
 
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     quantile_low: float | None
     quantile_high: float | None
     contexts: int | None
@@ -104,7 +108,8 @@ class Stats(Record):
 
     `density`: the share of tokens with an activation of 2⁻¹⁴ or more. `strong`: the share within three octaves of the
     largest size, counted in the histogram's bins. `skewness` and `kurtosis` are the third and fourth standardised
-    moments (0 and 3 for a normal distribution). What imported data does not say is None.
+    moments (0 and 3 for a normal distribution). What imported data does not say is None; of its heads, the numbers are
+    over pairs of tokens.
     """
 
     tokens: int | None

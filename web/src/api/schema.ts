@@ -617,13 +617,14 @@ export interface components {
         };
         /**
          * Band
-         * @description Random examples from contexts whose score lies in [low, high); band 0 holds the maximum.
+         * @description Random examples from contexts whose score lies in [low, high); band 0 holds the maximum. Ends that imported data
+         *     leaves open are null.
          */
         Band: {
             /** Low */
-            low: number;
+            low: number | null;
             /** High */
-            high: number;
+            high: number | null;
             /** Quantile Low */
             quantile_low: number | null;
             /** Quantile High */

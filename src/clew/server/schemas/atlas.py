@@ -144,10 +144,11 @@ class Example(Reply):
 
 
 class Band(Reply):
-    """Random examples from contexts whose score lies in [low, high); band 0 holds the maximum."""
+    """Random examples from contexts whose score lies in [low, high); band 0 holds the maximum. Ends that imported data
+    leaves open are null."""
 
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     quantile_low: float | None
     quantile_high: float | None
     contexts: int | None

@@ -20,7 +20,11 @@ test("a band says its range and how rare it is", () => {
   expect(bandName({ ...band, quantile_low: 0.988, quantile_high: 0.997 })).toBe(
     "+2.00 to +4.00: top 0.300% to 1.20%",
   );
-  expect(bandName({ ...band, quantile_low: null, quantile_high: null })).toBe("+2.00 to +4.00");
+  const unsaid = { ...band, quantile_low: null, quantile_high: null };
+  expect(bandName(unsaid)).toBe("+2.00 to +4.00");
+  expect(bandName({ ...unsaid, high: null })).toBe("from +2.00");
+  expect(bandName({ ...unsaid, low: null })).toBe("below +4.00");
+  expect(bandName({ ...unsaid, low: null, high: null })).toBe("a quantile");
 });
 
 test("the strongest pairs are named, those without any value are not", () => {

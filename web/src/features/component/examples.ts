@@ -26,10 +26,17 @@ export function sectionsOf(component: Component, group: Group): Section[] {
 
 /** A band's range, and which share of contexts scores that high: "+2.00 to +4.00: top 0.300%". */
 export function bandName({ low, high, quantile_low, quantile_high }: Band): string {
-  const range = `${signed(low)} to ${signed(high)}`;
+  const range = rangeName(low, high);
   if (quantile_low === null) return range;
   const [from, to] = [1 - (quantile_high ?? 1), 1 - quantile_low];
   return `${range}: top ${from > 1e-9 ? `${percent(from)} to ` : ""}${percent(to)}`;
+}
+
+/** A range whose ends an import may leave open. */
+function rangeName(low: number | null, high: number | null): string {
+  if (low !== null && high !== null) return `${signed(low)} to ${signed(high)}`;
+  if (low !== null) return `from ${signed(low)}`;
+  return high === null ? "a quantile" : `below ${signed(high)}`;
 }
 
 /** How many examples a group has. */
