@@ -419,6 +419,84 @@ def test_show_of_a_layer_that_the_atlas_has_not(clew: Run, tiny: str, corpus: st
     assert (found["component"]["stats"], found["prompt"]["z"], found["cofiring"]) == (None, None, [])
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records of some neurons and of all heads of a model of the tiny one's shape, as OpenAI published theirs."""
+    root = tmp_path_factory.mktemp("published")
+    tokens = ["When", " Mary", " went", "…"]
+
+    def record(layer: int, index: int, values: list[float]) -> dict[str, Any]:
+        piece = {"tokens": tokens, "activations": values}
+        return {
+            "neuron_id": {"layer_index": layer, "neuron_index": index},
+            "most_positive_activation_records": [piece],
+            "random_sample": [piece],
+            "random_sample_by_quantile": [[], [piece]],
+            "quantile_boundaries": [0.5],
+            "mean": 0.25,
+            "variance": 4.0,
+            "skewness": None,
+            "kurtosis": 9.0,
+        }
+
+    def write(folder: Path, layer: int, index: int, values: list[float]) -> None:
+        (folder / str(layer)).mkdir(parents=True, exist_ok=True)
+        (folder / str(layer) / f"{index}.json").write_text(json.dumps(record(layer, index, values)), encoding="utf-8")
+
+    for layer in range(3):
+        for index in (0, 5, 39):
+            write(root / "collated-activations", layer, index, [0.0, 2.0, 0.5, 0.0])
+        for index in range(4):
+            write(
+                root / "attn_write_norm" / "collated-activations-by-token-pair", layer, index,
+                [0.1, 0.0, 0.5, 3.0, 0.0, 0.25, 0.0, 0.0, 0.0, 0.0],
+            )  # fmt: skip
+    return root
+
+
+def test_import_shows_what_was_published(clew: Run, tiny: str, published: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "imported")
+    result = clew("atlas", "import", str(published), "--model", "tiny", "--out", out, "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert (document["imported"], document["components"]) == (str(published), 132)
+    assert "neuron.1 has records of 3 of its 40 components." in document["notes"]
+    assert "neuron.1 has records of 3 of its 40 components." in result.stderr
+    assert clew("atlas", "check", out).exit_code == 0
+
+    found = json.loads(clew("show", "neuron.1.5", "-m", tiny, "--atlas", out, "--json").stdout)["component"]
+    assert (found["stats"]["mean"], found["stats"]["density"], found["stats"]["histogram"]) == (0.25, None, None)
+    assert (found["top"][0]["text"], found["top"][0]["peak"]) == ("When Mary went…", 1)
+    assert found["top"][0]["activations"] == pytest.approx([0.0, 2.0, 0.5, 0.0], abs=2.0 / 2048)
+    head = json.loads(clew("show", "attn.2.1", "-m", tiny, "--atlas", out, "--json").stdout)["component"]["top"][0]
+    assert (head["activation"], head["peak"], head["source"]) == (3.0, 2, 0)
+    shown = clew("show", "attn.2.1", "-m", tiny, "--atlas", out).stdout
+    assert "‹When›␣Mary«␣went»…" in shown
+    assert "density –" in shown
+    assert "\nFrom +0.500\n" in shown
+
+    # The model's own token, though the data has numbers of its own for it.
+    options = ("-m", tiny, "--atlas", out, "--kind", "neuron", "--json")
+    matches = json.loads(clew("search", "--token", " Mary", *options).stdout)
+    assert [row["id"] for row in matches["rows"]] == [f"neuron.{layer}.{i}" for layer in range(3) for i in (0, 5, 39)]
+    assert json.loads(clew("search", "--token", " John", *options).stdout)["rows"] == []
+
+
+def test_what_cannot_be_imported_is_explained(clew: Run, published: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    nothing = clew("atlas", "import", str(tmp_path), "--out", str(out))
+    assert (nothing.exit_code, nothing.stdout) == (2, "")
+    assert "no records" in nothing.stderr
+    broken = tmp_path / "broken"
+    shutil.copytree(published, broken)
+    record = broken / "collated-activations" / "1" / "5.json"
+    record.write_text(record.read_text(encoding="utf-8")[:100], encoding="utf-8")
+    result = clew("atlas", "import", str(broken), "--model", "tiny", "--out", str(out))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "5.json is not whole JSON" in result.stderr
+    assert not out.exists()
+
+
 TOKENS = ["When", " Mary", " went", " to", " the", " 店", "\n", ",", " John", " gave", " a", " drink", " to"]
 
 
