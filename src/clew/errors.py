@@ -99,6 +99,12 @@ class BadCorpus(UsageError):
     code = "bad_corpus"
 
 
+class BadRecord(UsageError):
+    """A published record of a component that is damaged, or does not say what its schema says."""
+
+    code = "bad_record"
+
+
 class UnknownCorpus(UsageError):
     """No file, folder or dataset has this name."""
 
