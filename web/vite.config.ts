@@ -7,7 +7,13 @@ const server = process.env.CLEW_SERVER ?? "http://127.0.0.1:7410";
 
 export default defineConfig({
   plugins: [react(), tailwindcss()],
-  build: { outDir: "../src/clew/_static", emptyOutDir: true, target: "es2023" },
+  build: {
+    outDir: "../src/clew/_static",
+    emptyOutDir: true,
+    target: "es2023",
+    // What the page is built on changes less often than the page: a browser keeps it.
+    rolldownOptions: { output: { codeSplitting: { groups: [{ name: "vendor", test: /node_modules/ }] } } },
+  },
   server: {
     host: "127.0.0.1",
     // The server refuses foreign origins, and to it this proxy is the page.

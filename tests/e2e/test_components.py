@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from .conftest import NARROW, WIDE
+from clew import settings
+from clew.debug import Model
+
+from .conftest import NARROW, WIDE, serving
 
 EXAMPLE = "When Mary and John went to the store, John gave a drink to"
 PROMPT = "The capital of France is Paris"
@@ -499,3 +502,18 @@ def test_a_collection_is_cancelled(browser: Browser, bare_server: str) -> None:
     empty.get_by_role("button", name="Cancel").click()
     expect(empty.get_by_role("button", name="Collect now")).to_be_visible()
     context.close()
+
+
+def test_an_atlas_that_is_broken_says_why(smollm2: Model, browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "models").symlink_to(settings.models_folder())
+    folder = tmp_path / settings.atlas_of("smollm2").relative_to(settings.home())
+    folder.mkdir(parents=True)
+    (folder / "atlas.json").write_text("{")
+    with serving(home=tmp_path) as address:
+        page = browser.new_page(viewport=WIDE, base_url=address)
+        opened(page, "attn.23.3")
+        empty = page.get_by_test_id("no-atlas")
+        expect(empty).to_contain_text("The atlas of this model cannot be opened")
+        expect(empty.get_by_role("alert")).to_contain_text("atlas.json")
+        expect(empty.locator("code")).to_contain_text("--replace")
+        page.close()
