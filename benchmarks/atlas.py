@@ -3,6 +3,7 @@
 python -m benchmarks.atlas collect TOKENS   speed beside the bare forward pass, in one process, in turns
 python -m benchmarks.atlas memory TOKENS    peak memory of a collection above the loaded model, in bytes
 python -m benchmarks.atlas bare             the same of a bare forward pass
+python -m benchmarks.atlas growth TOKENS    seconds and memory of one long collection, as it goes
 python -m benchmarks.atlas pages            reading pages from an atlas of 307,200 components
 """
 
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import torch
 from transformers import AutoModelForCausalLM
@@ -37,7 +39,7 @@ from clew.atlas.store import (
 )
 from clew.atlas.tally import BINS
 from clew.nodes import Node
-from clew.settings import BATCH, CONTEXT
+from clew.settings import BATCH, CONTEXT, SHARD_TOKENS
 
 from .memory import peak_above
 
@@ -124,6 +126,20 @@ def bare_memory() -> int:
     ids = torch.randint(model.info().vocab_size, (BATCH, CONTEXT))
     with torch.inference_mode():
         return peak_above(lambda: model.subject.hf(ids, use_cache=False))
+
+
+def growth(tokens: int) -> None:
+    """Collect, and print at every saving: tokens, seconds, seconds of processor time, and bytes above the model."""
+    model = clew.load()
+    process = psutil.Process()
+    before, begun, spent = process.memory_info().rss, time.perf_counter(), time.process_time()
+    shard = SHARD_TOKENS // CONTEXT * CONTEXT
+    with tempfile.TemporaryDirectory() as folder:
+        for progress in collecting(model, out=Path(folder) / "atlas", tokens=tokens):
+            if progress.stage == "collect" and (progress.done % shard == 0 or progress.done == progress.total):
+                seconds, cpu = time.perf_counter() - begun, time.process_time() - spent
+                print(f"{progress.done} {seconds:.1f} {cpu:.1f} {process.memory_info().rss - before}", flush=True)
+        print(f"merged {time.perf_counter() - begun:.1f} {time.process_time() - spent:.1f}")
 
 
 def pages() -> Pages:
@@ -227,6 +243,8 @@ def _components(draw: np.random.Generator) -> pa.Table:
 def main(what: str, tokens: int = 0) -> None:
     if what == "collect":
         print(speed(tokens))
+    elif what == "growth":
+        growth(tokens)
     elif what == "pages":
         print(pages())
     else:

@@ -123,7 +123,7 @@ def states_of(model: Model, corpus: str, folder: Path) -> tuple[list[dict[str, S
         shard = _Shard(model.subject, plan, Contexts.open(texts))
         for at in range(first, first + 8, 4):
             shard.see(at, at + 4)
-        found.append(dict(shard.states()))
+        found.append(dict(shard.emptied()))
     return found, keep
 
 

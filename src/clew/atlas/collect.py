@@ -159,7 +159,7 @@ class _Collection:
                 shard.see(at, min(at + plan.batch, end))
                 done += (min(at + plan.batch, end) - at) * plan.length
                 yield _progress("collect", done, total, done - before, started)
-            partial.save(self._shards, first, end, shard.states())
+            partial.save(self._shards, first, end, shard.emptied())
             self._join(JOINED)
 
     def _join(self, most: int) -> None:
@@ -241,10 +241,11 @@ class _Shard:
         )
         observe(self._subject, batch.ids, self._blocks, _BatchObserver(batch, self._neurons, self._heads))
 
-    def states(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Every block's name and what it collected."""
+    def emptied(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Every block's name and what it collected. Each block is let go: its state takes as much memory again."""
         for kind, blocks in (("attn", self._heads), ("neuron", self._neurons)):
-            for layer, block in blocks.items():
+            while blocks:
+                layer, block = blocks.popitem()
                 yield f"{kind}.{layer}", block.state()
 
 
