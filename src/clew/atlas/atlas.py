@@ -7,7 +7,7 @@ against the manifest before the first time they are read.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -95,6 +95,11 @@ class Atlas:
     def info(self) -> AtlasInfo:
         """The atlas at a glance."""
         return _info(self.folder, self._manifest)
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """How many components each block has, such as neuron.5."""
+        return self._sites
 
     def check(self, subject: SubjectModel) -> None:
         """Make sure that the atlas is of this model; from then on its tokenizer spells the texts. Raises WrongAtlas."""
