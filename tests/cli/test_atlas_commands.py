@@ -419,6 +419,49 @@ def test_show_of_a_layer_that_the_atlas_has_not(clew: Run, tiny: str, corpus: st
     assert (found["component"]["stats"], found["prompt"]["z"], found["cofiring"]) == (None, None, [])
 
 
+def test_export_writes_what_show_prints(clew: Run, atlas: str, tmp_path: Path) -> None:
+    out = tmp_path / "some.jsonl"
+    asked = ("atlas", "export", atlas, str(out), "--component", "attn.1.*", "--component", "neuron.0.7")
+    document = json.loads(clew(*asked, "--json").stdout)
+    assert document == {"file": str(out), "format": "jsonl", "components": 5}
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    opened = library.Atlas.open(atlas)
+    nodes = [library.Node(*_parsed(name)) for name in ("attn.1.0", "attn.1.1", "attn.1.2", "attn.1.3", "neuron.0.7")]
+    kinds = "top", "bottom", "random"
+    for node, line in zip(nodes, lines, strict=True):
+        examples = [
+            one for part in (*(line[kind] for kind in kinds), *(b["examples"] for b in line["bands"])) for one in part
+        ]
+        for one in examples:
+            pairs = one.pop("pairs", None)
+            if node.kind == "attn":
+                assert pairs == opened.pairs(node, one["kind"], one["rank"], one["band"]).to_dict()["rows"]
+        assert line == opened.component(node).to_dict()
+    rows = tmp_path / "some.parquet"
+    told = clew("atlas", "export", atlas, str(rows), "--component", "neuron.0.7", "--format", "parquet")
+    assert told.exit_code == 0, told.stderr
+    assert "1 component" in told.stdout
+    assert rows.stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--format", "csv"), "parquet"),
+        (("--component", "neuron.0.99"), "neuron.0.99"),
+        (("--component", "all"), "all"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_exported_is_explained(
+    clew: Run, atlas: str, tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    result = clew("atlas", "export", atlas, str(tmp_path / "out"), *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert says in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Records of some neurons and of all heads of a model of the tiny one's shape, as OpenAI published theirs."""

@@ -117,7 +117,9 @@ def check(atlas: AtlasArgument = settings.DEFAULT_MODEL, as_json: JsonOption = F
 @app.command("import")
 def import_atlas(
     root: Annotated[str, typer.Argument(help="A folder or http(s) address that holds collated activations.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="The model they are of, such as gpt2 or gpt2-xl.")] = "gpt2",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="The model they are of, such as gpt2 or gpt2-xl.")
+    ] = "gpt2",
     out: Annotated[
         Path | None, typer.Option(help="The folder of the atlas.", show_default="$CLEW_HOME/atlases/MODEL")
     ] = None,
@@ -151,7 +153,9 @@ def export(
     out: Annotated[Path, typer.Argument(help="The file to write.")],
     component: Annotated[
         list[str] | None,
-        typer.Option(help="neuron.5.200, neuron.5.* or neuron.5.0-199; several times for more.", show_default="all"),
+        typer.Option(
+            help="neuron.5.200, neuron.5.0-199, neuron.5.* or attn; several times for more.", show_default="all"
+        ),
     ] = None,
     format: Annotated[str, typer.Option(help="jsonl: a component a line; parquet: an example a row.")] = "jsonl",
     as_json: JsonOption = False,
@@ -169,7 +173,7 @@ def export(
     if as_json:
         print_json({"file": str(out.absolute()), "format": format, "components": count})
         return
-    console().print(f"{count:,} components are in {out}", soft_wrap=True)
+    console().print(f"{count:,} component{' is' if count == 1 else 's are'} in {out}", soft_wrap=True)
 
 
 @contextmanager
