@@ -16,8 +16,13 @@ ExampleKind = Literal["top", "bottom", "band", "random"]
 Through = Literal["in", "gate", "up", "q", "k", "v"]
 
 
+_PLAIN = frozenset((float, int, str, bool, type(None)))
+
+
 def plain(value: Any) -> Any:
     """The JSON-ready form of a record, or of lists and dicts of them."""
+    if type(value) in _PLAIN:  # most of what there is: asked first, since pages are made of thousands
+        return value
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
