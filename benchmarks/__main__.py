@@ -1,6 +1,6 @@
 """Measures everything that is claimed about speed and memory, prints it, and writes docs/benchmarks.md.
 
-python -m benchmarks            all of it, about three minutes
+python -m benchmarks            all of it, about eight minutes
 python -m benchmarks --dry      print, write nothing
 """
 
@@ -21,6 +21,7 @@ import clew
 from clew.debug.bench import measure
 from clew.settings import EXAMPLE_DISTRACTOR, EXAMPLE_PROMPT, EXAMPLE_TARGET
 
+from .atlas import pages, speed
 from .models import DEFAULT, GPT2_SHAPE, load
 from .page import answer_to_paint
 from .verified import costs, every_head
@@ -29,6 +30,8 @@ LENGTHS = (16, 64, 128, 512)
 MEMORY_LENGTHS = {128: 0.5, 1024: 2.5}
 RATIO_BOUND = 1.6
 EXHAUSTIVE_BOUND = 30.0
+COLLECTED, COLLECT_BOUND, COLLECT_MEMORY_BOUND = 32_768, 0.7, 1.5
+PAGE_BOUNDS = 20.0, 100.0
 COLD_BOUND, IMPORT_BOUND, PAINT_BOUND = 6.0, 2.5, 0.150
 IMPORT_NOTE = (
     "The imports are torch's and transformers' own: `from transformers import LlamaForCausalLM` alone takes as long,",
@@ -96,6 +99,7 @@ def main() -> None:
     count, seconds = every_head(model)
     lines += ["", f"Every head at every position, {count:,} nodes: {seconds:.1f} s (bound {EXHAUSTIVE_BOUND:g} s)."]
     print(lines[-1], flush=True)
+    lines += _atlas()
     cold, imported = _cold()
     lines += [
         "",
@@ -113,6 +117,49 @@ def main() -> None:
     lines += ["", *IMPORT_NOTE]
     if "--dry" not in sys.argv[1:]:
         PAGE.write_text("\n".join(lines) + "\n")
+
+
+def _atlas() -> list[str]:
+    """The sections on collecting and on reading."""
+    cost = speed(COLLECTED)
+    bare, collecting = _peak("bare"), _peak("memory", str(COLLECTED))
+    read = pages()
+    lines = [
+        "",
+        "## Collecting an atlas",
+        "",
+        f"All 46,080 neurons and 270 heads of the default model, {cost.tokens:,} tokens in contexts of 128, savings",
+        "included. The floor is transformers with its own fastest attention on as many tokens, after every batch in",
+        "the same process. Memory is above the loaded model, in processes of their own: `python -m benchmarks.atlas`.",
+        "",
+        "| what | tokens/s | of the bare pass | bound |",
+        "| --- | ---: | ---: | ---: |",
+        f"| bare forward pass | {cost.bare:.0f} | | |",
+        f"| bare forward pass without logits | {cost.headless:.0f} | {cost.headless / cost.bare:.2f} | |",
+        f"| `clew collect` | {cost.collect:.0f} | {cost.collect / cost.bare:.2f} | ≥ {COLLECT_BOUND} |",
+        "",
+        f"Writing the atlas at the end: {cost.merge_s:.1f} s. Peak memory: {collecting:.2f} GB, a bare forward pass "
+        f"{bare:.2f} GB, the difference {collecting - bare:.2f} GB (bound {COLLECT_MEMORY_BOUND} GB).",
+        "",
+        "## Reading a component's page",
+        "",
+        f"Everything that the page of one of {read.components:,} neurons shows, 30 examples of 64 tokens each, from an",
+        f"atlas of {read.gigabytes:.2f} GB made of random numbers; random neurons, after each file was read once.",
+        "",
+        "| what | milliseconds | bound |",
+        "| --- | ---: | ---: |",
+        f"| median | {read.median:.1f} | {PAGE_BOUNDS[0]:g} |",
+        f"| 99th percentile | {read.p99:.1f} | {PAGE_BOUNDS[1]:g} |",
+        f"| besides, as JSON | {read.json:.1f} | |",
+        f"| opening the atlas | {read.open:.1f} | |",
+    ]
+    print("\n".join(lines), flush=True)
+    return lines
+
+
+def _peak(*arguments: str) -> float:
+    command = [sys.executable, "-m", "benchmarks.atlas", *arguments]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1e9
 
 
 def _memory(tokens: int) -> float:
