@@ -3,7 +3,7 @@
 python -m benchmarks.atlas collect TOKENS   speed beside the bare forward pass, in one process, in turns
 python -m benchmarks.atlas memory TOKENS    peak memory of a collection above the loaded model, in bytes
 python -m benchmarks.atlas bare             the same of a bare forward pass
-python -m benchmarks.atlas growth TOKENS    seconds and memory of one long collection, as it goes
+python -m benchmarks.atlas growth TOKENS LAYERS  seconds and memory of one long collection, as it goes
 python -m benchmarks.atlas pages            reading pages from an atlas of 307,200 components
 """
 
@@ -128,14 +128,15 @@ def bare_memory() -> int:
         return peak_above(lambda: model.subject.hf(ids, use_cache=False))
 
 
-def growth(tokens: int) -> None:
-    """Collect, and print at every saving: tokens, seconds, seconds of processor time, and bytes above the model."""
+def growth(tokens: int, layers: int) -> None:
+    """Collect the first layers, and print at every saving: tokens, seconds, seconds of processor time, and bytes above the model."""
     model = clew.load()
     process = psutil.Process()
     before, begun, spent = process.memory_info().rss, time.perf_counter(), time.process_time()
     shard = SHARD_TOKENS // CONTEXT * CONTEXT
+    sites = [f"{kind}.0-{layers - 1}" for kind in ("attn", "neuron")]
     with tempfile.TemporaryDirectory() as folder:
-        for progress in collecting(model, out=Path(folder) / "atlas", tokens=tokens):
+        for progress in collecting(model, out=Path(folder) / "atlas", tokens=tokens, sites=sites):
             if progress.stage == "collect" and (progress.done % shard == 0 or progress.done == progress.total):
                 seconds, cpu = time.perf_counter() - begun, time.process_time() - spent
                 print(f"{progress.done} {seconds:.1f} {cpu:.1f} {process.memory_info().rss - before}", flush=True)
@@ -240,11 +241,11 @@ def _components(draw: np.random.Generator) -> pa.Table:
     )
 
 
-def main(what: str, tokens: int = 0) -> None:
+def main(what: str, tokens: int = 0, layers: int = 30) -> None:
     if what == "collect":
         print(speed(tokens))
     elif what == "growth":
-        growth(tokens)
+        growth(tokens, layers)
     elif what == "pages":
         print(pages())
     else:

@@ -35,8 +35,8 @@ BOTTOM_EXAMPLES = 5  # of neurons that can be negative
 BAND_EXAMPLES = 3  # of each band
 RANDOM_EXAMPLES = 5
 BANDS = 4  # octaves below the maximum that examples are drawn from
-BATCH = 8  # contexts in one forward pass
-SHARD_TOKENS = 16_384  # tokens between two savings
+BATCH = 32  # contexts in one forward pass
+SHARD_TOKENS = 32_768  # tokens between two savings
 
 MAX_NODES = 20_000  # rows a threshold may let through
 MAX_EDITS = 256  # in one stack

@@ -64,7 +64,7 @@ def test_the_best_are_the_best_however_they_come(
     """Three rows are offered one context after another; ties go to the earlier one. Then the same in parts, merged."""
 
     def collect(first: int, end: int) -> dict[str, torch.Tensor]:
-        best = Best(3, k, 2, torch.device("cpu"))
+        best = Best(3, k, 2, torch.device("cpu"), key=torch.float64)
         for start in range(first, end, batch):
             part = torch.tensor(keys[start : min(start + batch, end)], dtype=torch.float64).T
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 # What is kept of an offer. Positions count within the context; `source` is −1 where there is none.
@@ -40,16 +40,16 @@ Fill = Callable[[Int[Tensor, " m"], Int[Tensor, " m"]], Offers]
 class Best:
     """The K best offers of each of n rows, values of width w."""
 
-    def __init__(self, n: int, k: int, w: int, device: torch.device) -> None:
+    def __init__(self, n: int, k: int, w: int, device: torch.device, key: torch.dtype = torch.float32) -> None:
         self.k = k
         # Sorted, best first; `order` says in which slot the rest of each entry lies.
-        self.key = torch.full((n, k), -torch.inf, dtype=torch.float64, device=device)
+        self.key = torch.full((n, k), -torch.inf, dtype=key, device=device)
         self.order = torch.arange(k, device=device).repeat(n, 1)
         self.fields = {name: torch.zeros(n, k, dtype=kind, device=device) for name, kind in FIELDS.items()}
         self.fields["context"].fill_(EMPTY)
         self.values = torch.zeros(n, k, w, dtype=torch.float16, device=device)
 
-    def offer(self, key: Float64[Tensor, "n b"], fill: Fill) -> None:
+    def offer(self, key: Float[Tensor, "n b"], fill: Fill) -> None:
         """Offer b entries to every row, in their order; a key of −∞ is no offer."""
         if self.k == 0:
             return

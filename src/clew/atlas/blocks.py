@@ -71,7 +71,7 @@ class Bands:
 
     def __init__(self, n: int, bands: int, k: int, w: int, device: torch.device) -> None:
         self._bands = bands
-        self._best = Best(n * bands, k, w, device)
+        self._best = Best(n * bands, k, w, device, key=torch.float64)
         self.octave = torch.full((n,), -1, dtype=torch.int32, device=device)
 
     def offer(self, at: Int[Tensor, "n b"], lot: Float64[Tensor, " b"], fill: Fill) -> None:
@@ -128,22 +128,25 @@ class NeuronBlock:
         skip = self._keep.skip
         x = act.float().transpose(1, 2).contiguous()
         counted = x[:, :, skip:]
-        score, position = counted.max(2)
-        lowest, where = counted.min(2)
+        # Where an extreme lies is looked for once it is known to be kept: few are.
+        score, lowest = counted.amax(2), counted.amin(2)
         self._tally.see(counted, lowest, score, what)
-        position += skip
         at = octave(score)
         self._octaves.see(at)
 
-        def fill(score: Tensor, position: Tensor) -> Fill:
-            return lambda row, column: self._offers(batch, x, score, position, row, column)
+        def highest(row: Tensor, column: Tensor) -> Offers:
+            peak = counted[column, row].argmax(1) + skip
+            return self._around(batch, x, row, column, peak, score[column, row])
 
-        highest = fill(score, position)
-        self._top.offer(torch.where(score > 0, score, -torch.inf).T.double(), highest)
+        def deepest(row: Tensor, column: Tensor) -> Offers:
+            peak = counted[column, row].argmin(1) + skip
+            return self._around(batch, x, row, column, peak, lowest[column, row])
+
+        self._top.offer(torch.where(score > 0, score, -torch.inf).T, highest)
         self._bands.offer(at.T, batch.lot, highest)
         if self._keep.bottom:
-            key = torch.where(lowest < 0, -lowest, -torch.inf).T.double()
-            self._bottom.offer(key, fill(lowest, where + skip))
+            key = torch.where(lowest < 0, -lowest, -torch.inf).T
+            self._bottom.offer(key, deepest)
         for column in batch.drawn.nonzero()[:, 0].tolist():
             self._random.keep(self._drawn(batch, x, column))
 
@@ -157,11 +160,10 @@ class NeuronBlock:
             **_named("random", self._random.state(self._window)),
         }
 
-    def _offers(self, batch: Batch, x: Tensor, score: Tensor, position: Tensor, row: Tensor, column: Tensor) -> Offers:
-        peak = position[column, row]
+    def _around(self, batch: Batch, x: Tensor, row: Tensor, column: Tensor, peak: Tensor, score: Tensor) -> Offers:
         # What came before a token says more than what follows: the peak stands at three quarters of the window.
         start = (peak - 3 * self._window // 4).clamp(0, x.shape[2] - self._window)
-        return self._cut(batch, x, row, column, start, peak, score[column, row])
+        return self._cut(batch, x, row, column, start, peak, score)
 
     def _drawn(self, batch: Batch, x: Tensor, column: int) -> Offers:
         n = x.shape[1]
@@ -207,17 +209,17 @@ class HeadBlock:
         sums.add(self._mixed, mixed[:, skip:].double().sum((0, 1)), what)
         sums.add(self._types, type_sums(batch, pattern.float()), what)
         self._rows += batch.rows
-        strongest, read = pairs.max(3)
-        score, position = strongest[:, :, skip:].max(2)
-        position += skip
-        source = read.gather(2, position[..., None])[..., 0]
+        strongest = pairs.amax(3)[:, :, skip:]
+        score = strongest.amax(2)
         at = octave(score.contiguous())
         self._octaves.see(at)
 
         def fill(row: Tensor, column: Tensor) -> Offers:
-            return self._cut(batch, pairs, row, column, position[column, row], source[column, row], score[column, row])
+            position = strongest[column, row].argmax(1) + skip
+            source = pairs[column, row, position].argmax(1)
+            return self._cut(batch, pairs, row, column, position, source, score[column, row])
 
-        self._top.offer(torch.where(score > 0, score, -torch.inf).T.double(), fill)
+        self._top.offer(torch.where(score > 0, score, -torch.inf).T, fill)
         self._bands.offer(at.T, batch.lot, fill)
         for column in batch.drawn.nonzero()[:, 0].tolist():
             row = torch.arange(pairs.shape[1], device=pairs.device)
@@ -252,10 +254,10 @@ class HeadBlock:
 def type_sums(batch: Batch, pattern: Float[Tensor, "b h t t"]) -> Float64[Tensor, "types h"]:
     """What `HeadTypes` averages, summed over the rows of a batch: attention weights, and −Σ A ln A."""
     weights = pattern.flatten(2) @ batch.read
-    rows = pattern.flatten(2)
+    tiny = torch.finfo(torch.float32).tiny
     # 0 ln 0 is 0, and so is 0 ln of the smallest number; row 0 attends to one token only and adds 0.
-    entropy = -torch.linalg.vecdot(rows, rows.clamp_min(torch.finfo(torch.float32).tiny).log_())
-    return torch.cat((weights, entropy[..., None]), -1).double().sum(0).T
+    entropy = [-part.clamp_min(tiny).log_().mul_(part).sum((2, 3)) for part in pattern.split(1)]
+    return torch.cat((weights, torch.cat(entropy)[..., None]), -1).double().sum(0).T
 
 
 class _Octaves:

@@ -156,7 +156,7 @@ class _Collection:
             shard = _Shard(self._subject, plan, contexts)
             for at in range(first, end, plan.batch):
                 self._check()
-                shard.see(at, min(at + plan.batch, end))
+                shard.see(at, min(at + plan.batch, end), self._stop)
                 done += (min(at + plan.batch, end) - at) * plan.length
                 yield _progress("collect", done, total, done - before, started)
             partial.save(self._shards, first, end, shard.emptied())
@@ -224,8 +224,8 @@ class _Shard:
         room = length - keep.window + 1
         self._starts = np.minimum((lots(plan.seed, numbers, 1) * room).astype(np.int64), room - 1)
 
-    def see(self, first: int, end: int) -> None:
-        """Run the contexts [first, end) and collect from them."""
+    def see(self, first: int, end: int, stop: Stop | None = None) -> None:
+        """Run the contexts [first, end) and collect from them. Raises Cancelled, asked layer by layer."""
         device = self._subject.device
         at = slice(first, end)
 
@@ -239,7 +239,7 @@ class _Shard:
             drawn=on_device(self._drawn[at]),
             ids=self._contexts.batch(first, end - first).to(device),
         )
-        observe(self._subject, batch.ids, self._blocks, _BatchObserver(batch, self._neurons, self._heads))
+        observe(self._subject, batch.ids, self._blocks, _BatchObserver(batch, self._neurons, self._heads), stop)
 
     def emptied(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Every block's name and what it collected. Each block is let go: its state takes as much memory again."""

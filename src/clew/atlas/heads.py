@@ -5,7 +5,6 @@ Both go through `head_gram`, so that no vector of length d_model is made: `‖z 
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -38,4 +37,4 @@ def write_norms(
 
 
 def _norm(z: Float[Tensor, "*n t dh"], gram: Float[Tensor, "*n dh dh"]) -> Float[Tensor, "*n t"]:
-    return torch.linalg.vecdot(z @ gram, z).clamp_min(0).sqrt()
+    return (z @ gram).mul_(z).sum(-1).clamp_min_(0).sqrt_()

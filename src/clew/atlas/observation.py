@@ -89,7 +89,7 @@ class _Reader:
     ) -> None:
         """AttentionWatcher."""
         if self._stop is not None and self._stop():
-            raise Cancelled("The question was cancelled before it was answered.")
+            raise Cancelled("It was cancelled before it was done.")
         if ("attn", layer) in self._blocks:
             if self._layers[layer].attn_post_module is None:
                 self._observer.heads(Heads(self._layers[layer], pattern, value, mixed, None))

@@ -14,6 +14,7 @@ LOWEST, HIGHEST = -14, 18
 SIDE = 2 * (HIGHEST - LOWEST)
 BINS = 2 * SIDE + 1
 OCTAVES = HIGHEST - LOWEST
+_CACHED = 2**18  # values
 STRONG = 6  # half-octaves below the largest activation's bin that count as strong
 
 
@@ -34,15 +35,16 @@ class Tally:
         """Count float32 activations whose extremes are known. Raises NotFinite, naming `what`."""
         at = torch.empty(x.shape, dtype=torch.int32, device=x.device)
         powers = torch.zeros(4, x.shape[1], dtype=torch.float64, device=x.device)
-        # On a CPU one context after another: what is made of it then stays in the cache.
-        chunk = 1 if x.device.type == "cpu" else len(x)
+        # On a CPU few contexts at once: what is made of them then stays in the cache.
+        chunk = max(1, _CACHED // x[0].numel()) if x.device.type == "cpu" else len(x)
         for part, bin_of in zip(x.split(chunk), at.split(chunk), strict=True):
             wide = part.double()
             square = wide * wide
             powers[0] += wide.sum((0, 2))
             powers[1] += square.sum((0, 2))
+            # A norm needs no array of its squares.
+            powers[3] += torch.linalg.vector_norm(square, dim=2).square_().sum(0)
             powers[2] += wide.mul_(square).sum((0, 2))
-            powers[3] += square.square_().sum((0, 2))
             torch.add(bins(part), self._base, out=bin_of)
         self._counts += torch.bincount(at.view(-1), minlength=len(self._counts))
         sums.add(self.sums, powers, what)
