@@ -129,7 +129,7 @@ def bare_memory() -> int:
 
 
 def growth(tokens: int, layers: int) -> None:
-    """Collect the first layers, and print at every saving: tokens, seconds, seconds of processor time, and bytes above the model."""
+    """Collect the first layers; print at every saving tokens, seconds, processor seconds and bytes above the model."""
     model = clew.load()
     process = psutil.Process()
     before, begun, spent = process.memory_info().rss, time.perf_counter(), time.process_time()

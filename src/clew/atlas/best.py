@@ -53,13 +53,15 @@ class Best:
         """Offer b entries to every row, in their order; a key of −∞ is no offer."""
         if self.k == 0:
             return
-        better = key > self.key[:, -1:]
-        rows = better.any(1).nonzero()[:, 0]
-        if not len(rows):
-            return
+        rows = (key > self.key[:, -1:]).any(1).nonzero()[:, 0]
+        if len(rows):
+            self.offer_some(rows, key[rows], fill)
+
+    def offer_some(self, rows: Int[Tensor, " r"], key: Float[Tensor, "r b"], fill: Fill) -> None:
+        """The same for some rows only, none of them twice."""
         k = self.k
         # A stable sort leaves the earlier of equal keys first, and what was kept stands before what is new.
-        keys, at = torch.sort(torch.cat((self.key[rows], key[rows]), 1), dim=1, descending=True, stable=True)
+        keys, at = torch.sort(torch.cat((self.key[rows], key), 1), dim=1, descending=True, stable=True)
         keys, at = keys[:, :k], at[:, :k]
         new = at >= k
         staying = torch.zeros(len(rows), k + key.shape[1], dtype=torch.bool, device=key.device)

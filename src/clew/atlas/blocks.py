@@ -83,12 +83,14 @@ class Bands:
         self._shift((highest - self.octave).masked_fill(self.octave < 0, 0))
         self.octave = highest
         band = highest[:, None] - at
-        key = torch.full((*band.shape, bands), -torch.inf, dtype=torch.float64, device=at.device)
-        inside = (at >= 0) & (band < bands)
-        row, column = inside.nonzero(as_tuple=True)
-        key[row, column, band[row, column].long()] = -lot[column]
-        rows = key.transpose(1, 2).reshape(-1, at.shape[1])
-        best.offer(rows, lambda row, column: fill(row // bands, column))
+        worst = best.key[:, -1].view(-1, bands).gather(1, band.clamp(0, bands - 1).long())
+        row, column = ((at >= 0) & (band < bands) & (-lot > worst)).nonzero(as_tuple=True)
+        if not len(row):
+            return
+        rows, of = (row * bands + band[row, column]).unique(return_inverse=True)
+        key = torch.full((len(rows), at.shape[1]), -torch.inf, dtype=torch.float64, device=at.device)
+        key[of, column] = -lot[column]
+        best.offer_some(rows, key, lambda row, column: fill(row // bands, column))
 
     def _shift(self, by: Int[Tensor, " n"]) -> None:
         """Make room above for octaves that were not seen before; the lowest bands are let go."""
