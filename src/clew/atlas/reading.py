@@ -21,6 +21,7 @@ from .records import Histogram, OnPrompt
 if TYPE_CHECKING:
     from .atlas import Atlas
 
+
 @dataclass(frozen=True)
 class Peaks:
     """The activation of every component of one block, float64, and where on the prompt it is."""
