@@ -26,6 +26,7 @@ from ..nodes import Node
 from ..records import Records
 from .blocks import TYPES
 from .contexts import Contexts
+from .disk import digest
 from .plan import VERSION, block_of, fingerprint, site_of
 from .records import (
     AtlasInfo,
@@ -41,7 +42,7 @@ from .records import (
     Stats,
     TokenMatch,
 )
-from .store import CONTEXTS, MANIFEST, VOCABULARY, components_of, digest, examples_of
+from .store import CONTEXTS, MANIFEST, VOCABULARY, components_of, examples_of
 from .tally import edges
 
 CO_FIRING = 20  # components listed that fire where one does

@@ -6,8 +6,6 @@ one rename makes it complete, and nobody else's word is needed to know that it i
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,10 +19,12 @@ from torch import Tensor
 
 from .best import merged
 from .blocks import Keep
+from .disk import digest, sync
 
 State = dict[str, Tensor]
 
-_NAME = re.compile(r"(\d+)-(\d+)\.([0-9a-f]{16})\.safetensors")
+_DIGITS = 16  # of a digest, in a name
+_NAME = re.compile(rf"(\d+)-(\d+)\.([0-9a-f]{{{_DIGITS}}})\.safetensors")
 _ADDED = ("sums", "count", "histogram", "octaves", "mixed", "types", "rows")
 
 
@@ -70,10 +70,8 @@ def save(folder: Path, first: int, end: int, blocks: Iterable[tuple[str, State]]
         if "os error 28" in str(error) or "No space" in str(error):
             raise OSError(28, "No space left on device") from error
         raise
-    with unfinished.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        os.fsync(file.fileno())
-    path = folder / f"{first:09d}-{end:09d}.{digest}.safetensors"
+    sync(unfinished)
+    path = folder / f"{first:09d}-{end:09d}.{digest(unfinished)[:_DIGITS]}.safetensors"
     unfinished.rename(path)
     return Partial(path, first, end)
 
@@ -88,9 +86,7 @@ def found(folder: Path) -> tuple[list[Partial], list[Path]]:
             if path.suffix == ".partial":
                 path.unlink()
             continue
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        if digest == match[3]:
+        if digest(path)[:_DIGITS] == match[3]:
             whole.append(Partial(path, int(match[1]), int(match[2])))
         else:
             damaged.append(path)

@@ -12,8 +12,9 @@ from ..models.subject import HasSubject
 from ..records import Record, Records
 from .atlas import Atlas, manifest_of
 from .components import Components
+from .disk import digest
 from .records import AtlasInfo
-from .store import MANIFEST, digest
+from .store import MANIFEST
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ docs/atlas.md documents every column. Nothing in these files depends on when the
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from ..models.subject import SubjectModel
 from . import sums
 from .blocks import lowest_of
 from .contexts import Contexts, joined
+from .disk import digest
 from .partial import Partial, State
 from .plan import VERSION, Plan
 from .tally import SIDE, moments, strong_share
@@ -166,12 +166,6 @@ def write_manifest(folder: Path, document: dict[str, Any]) -> None:
     }
     text = json.dumps({**document, "files": files}, indent=1, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _components(state: State) -> pa.Table:
