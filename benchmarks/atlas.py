@@ -26,7 +26,6 @@ from transformers import AutoModelForCausalLM
 
 import clew
 from clew.atlas import Atlas, collecting
-from clew.atlas.contexts import write_joined
 from clew.atlas.plan import VERSION
 from clew.atlas.store import (
     CONTEXTS,
@@ -38,6 +37,7 @@ from clew.atlas.store import (
     write_vocabulary,
 )
 from clew.atlas.tally import BINS
+from clew.corpus.contexts import write_joined
 from clew.nodes import Node
 from clew.settings import BATCH, CONTEXT, SHARD_TOKENS
 

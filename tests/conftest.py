@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
+from functools import cache
+from random import Random
 
 import pytest
 
 import clew
 from clew.debug import Model
+
+from .tiny import tiny_model_folder
+
+TEXT = "When Mary and John went to the store, John gave a drink Mary. Then park book so it is (12) not\n"
 
 # A shell that starts the tests in the background ignores SIGINT, and every process they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -17,3 +24,25 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def smollm2() -> Model:
     """The default model, from the user's own folder and pulled into it if need be: once on a machine."""
     return clew.load("smollm2")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]:
+    """A loaded tiny model of a family, made once."""
+    root = tmp_path_factory.mktemp("families")
+
+    @cache
+    def load(family: str = "llama") -> Model:
+        return clew.load(str(tiny_model_folder(root / family, family)))
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder of three texts, some thousand tokens each."""
+    folder = tmp_path_factory.mktemp("corpus")
+    draw = Random(0)
+    for name in ("a", "b", "c"):
+        (folder / f"{name}.txt").write_text(" ".join(draw.choices(TEXT.split(" "), k=1500)), encoding="utf-8")
+    return str(folder)

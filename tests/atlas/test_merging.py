@@ -18,8 +18,8 @@ from clew.atlas import partial, sums, tally
 from clew.atlas.best import Best, Offers, merged
 from clew.atlas.blocks import Keep
 from clew.atlas.collect import collecting
-from clew.atlas.contexts import Contexts
 from clew.atlas.partial import State
+from clew.corpus.contexts import Contexts
 from clew.debug import Model
 from clew.errors import NotFinite
 
@@ -110,7 +110,7 @@ def test_bins_are_half_octaves() -> None:
 def states_of(model: Model, corpus: str, folder: Path) -> tuple[list[dict[str, State]], Keep]:
     """The states of the blocks of each of five shards."""
     from clew.atlas.collect import _plan, _Shard
-    from clew.atlas.texts import corpus_of
+    from clew.corpus.texts import corpus_of
 
     for progress in collecting(model, corpus, out=folder / "atlas", **SETTINGS):
         if progress.stage == "collect":

@@ -20,13 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float, Float64
 
+from ..corpus.contexts import Contexts
+from ..disk import digest
 from ..errors import BadAtlas, BadCorpus, BadNode, NoAtlas, WrongAtlas
 from ..models.subject import SubjectModel
 from ..nodes import Node
 from ..records import Records
 from .blocks import TYPES
-from .contexts import Contexts
-from .disk import digest
 from .plan import VERSION, block_of, fingerprint, site_of
 from .records import (
     AtlasInfo,

@@ -16,20 +16,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .. import settings
+from ..corpus.contexts import Contexts, read_contexts
+from ..corpus.texts import Corpus, corpus_of
+from ..disk import on_disk, sync
 from ..errors import AtlasExists, Busy, Cancelled, UnfinishedAtlas, UsageError
 from ..models.subject import HasSubject, SubjectModel
 from ..models.tape import Stop
 from . import partial, store
 from .atlas import Atlas
 from .blocks import Batch, HeadBlock, Keep, NeuronBlock
-from .contexts import Contexts, read_contexts
-from .disk import on_disk, sync
 from .observation import Block, Heads, observe
 from .partial import Partial
 from .plan import MAX_CONTEXT, VERSION, Plan, lots, made_with, model_of, sites_of
 from .records import CollectProgress
 from .store import MANIFEST
-from .texts import Corpus, corpus_of
 
 JOINED = 8  # partials at most before they are joined: the disk they take does not grow with the corpus
 

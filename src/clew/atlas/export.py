@@ -52,11 +52,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..disk import written
 from ..errors import BadNode, UsageError
 from ..nodes import Node
 from .atlas import Atlas
 from .blocks import TYPES
-from .disk import written
 from .plan import KINDS, block_of
 from .records import Band, Component, Example
 from .store import BAND

@@ -24,12 +24,12 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 from jaxtyping import Int32
 
+from ..corpus.contexts import write_joined
+from ..disk import on_disk, sync
 from ..errors import AtlasExists, Busy, Cancelled, UsageError
 from ..models.tape import Stop
 from . import store
 from .atlas import Atlas
-from .contexts import write_joined
-from .disk import on_disk, sync
 from .openai_records import MOMENTS, Piece, Published, read_record
 from .openai_source import Source, source_of
 from .plan import KINDS, VERSION

@@ -17,9 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..disk import digest, sync
 from .best import merged
 from .blocks import Keep
-from .disk import digest, sync
 
 State = dict[str, Tensor]
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import settings
+from ..disk import digest
 from ..errors import ClewError
 from ..models.subject import HasSubject
 from ..records import Record, Records
 from .atlas import Atlas, manifest_of
 from .components import Components
-from .disk import digest
 from .records import AtlasInfo
 from .store import MANIFEST
 

@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from ..corpus.contexts import Contexts, joined
+from ..disk import digest
 from ..models.subject import SubjectModel
 from . import sums
 from .blocks import lowest_of
-from .contexts import Contexts, joined
-from .disk import digest
 from .partial import Partial, State
 from .plan import VERSION, Plan
 from .tally import SIDE, moments, strong_share

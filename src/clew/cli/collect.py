@@ -86,7 +86,7 @@ def collect(
     clew collect smollm2 --tokens 50000
     """
     from ..atlas import Atlas, collecting
-    from ..atlas.texts import corpus_of
+    from ..corpus.texts import corpus_of
 
     # A corpus that is not there is told before the model is loaded.
     found = corpus_of(corpus, column=column, revision=corpus_revision, split=split, config=config)

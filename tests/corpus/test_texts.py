@@ -20,10 +20,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clew.atlas import documents
-from clew.atlas.documents import PIECE, Document, pieces
-from clew.atlas.hub_text import HubText
-from clew.atlas.texts import Corpus, corpus_of
+from clew.corpus import documents
+from clew.corpus.documents import PIECE, Document, pieces
+from clew.corpus.hub_text import HubText
+from clew.corpus.texts import Corpus, corpus_of
 from clew.errors import BadCorpus, Offline, UnknownCorpus, UsageError
 
 JUNK = bytes(range(256)) * 8
@@ -305,7 +305,7 @@ def test_a_file_that_goes_away(tmp_path: Path) -> None:
 _MEASURED = """
 import re, sys
 from pathlib import Path
-from clew.atlas.texts import corpus_of
+from clew.corpus.texts import corpus_of
 from clew.errors import ClewError
 corpus = corpus_of(sys.argv[1])
 def peak():

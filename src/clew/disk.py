@@ -1,4 +1,4 @@
-"""Writing files of an atlas: whole or not at all."""
+"""Writing files: whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import NoSpace
+from .errors import NoSpace
 
 PARTIAL = ".partial"
 
@@ -42,7 +42,7 @@ def on_disk(folder: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpace(
                 f"The disk of {folder} is full; all that was complete is kept.",
-                "Free some space and collect again, or collect into a folder on another disk.",
+                "Free some space and try again, or name a folder on another disk.",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise NoSpace(f"{folder} cannot be written to.", "Name a folder that you may write to.") from error

@@ -23,9 +23,9 @@ import torch
 from jaxtyping import Int, Int32
 from torch import Tensor
 
+from ..disk import PARTIAL, on_disk, written
 from ..errors import BadCorpus, CorpusTooShort, UsageError
 from ..models.subject import SubjectModel
-from .disk import PARTIAL, on_disk, written
 from .documents import Corpus
 from .packing import Context, Place, pack
 

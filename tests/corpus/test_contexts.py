@@ -21,10 +21,10 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clew.atlas.contexts import Contexts, joined, read_contexts
-from clew.atlas.documents import Document
-from clew.atlas.packing import Place, pack
-from clew.atlas.texts import Corpus, corpus_of
+from clew.corpus.contexts import Contexts, joined, read_contexts
+from clew.corpus.documents import Document
+from clew.corpus.packing import Place, pack
+from clew.corpus.texts import Corpus, corpus_of
 from clew.errors import BadCorpus, CorpusTooShort, NoSpace, UsageError
 from clew.models.subject import SubjectModel
 from tests.families import subject_of, tiny_hf
@@ -195,8 +195,8 @@ def test_a_reading_that_fails_anywhere_goes_on(tmp_path: Path, subject: SubjectM
 _READ = """
 import sys
 from pathlib import Path
-from clew.atlas.contexts import read_contexts
-from clew.atlas.texts import corpus_of
+from clew.corpus.contexts import read_contexts
+from clew.corpus.texts import corpus_of
 from tests.families import subject_of, tiny_hf
 from tests.tiny import tokenizer
 subject = subject_of(tiny_hf("llama"), tokenizer())

@@ -1,0 +1,7 @@
+"""Text, and text as tokens: where it comes from, in which order, in pieces of which length."""
+
+from .contexts import Contexts, read_contexts
+from .documents import Corpus
+from .texts import corpus_of
+
+__all__ = ["Contexts", "Corpus", "corpus_of", "read_contexts"]
