@@ -33,7 +33,7 @@ def nodes(draw: st.DrawFn) -> Node:
             return Node("error", layer, position=position, part=draw(st.sampled_from(SITES)))
         case "bias":
             part = draw(st.sampled_from(BIAS_PARTS))
-            return Node("bias", layer if part in ("attn", "mlp") else None, part=part)
+            return Node("bias", layer if part in ("attn", "mlp", "resid") else None, part=part)
         case "direct":
             return Node("direct")
 

@@ -70,6 +70,12 @@ class BadNode(UsageError):
     code = "bad_node"
 
 
+class BadSite(UsageError):
+    """A site that does not parse, or that this model does not have."""
+
+    code = "bad_site"
+
+
 class BadEdit(UsageError):
     """An edit that does not parse, or that cannot be made in this model or on this prompt."""
 
@@ -150,6 +156,45 @@ class BadAtlas(ClewError):
     """A file of an atlas that is missing, cut short or changed."""
 
     code = "bad_atlas"
+
+
+class UnknownAutoencoder(UsageError):
+    """No file, folder, repository or stored autoencoder has this name."""
+
+    code = "unknown_autoencoder"
+    status = 404
+
+
+class BadAutoencoder(UsageError):
+    """An autoencoder that is there but cannot be read, or whose files contradict each other."""
+
+    code = "bad_autoencoder"
+
+
+class WrongAutoencoder(UsageError):
+    """An autoencoder that was trained on another model or site, or whose width is not the site's."""
+
+    code = "wrong_autoencoder"
+    status = 409
+
+
+class TrainingExists(UsageError):
+    """The folder to train into holds another training, or other things."""
+
+    code = "training_exists"
+    status = 409
+
+
+class BadCheckpoint(ClewError):
+    """A checkpoint that is missing, cut short or changed."""
+
+    code = "bad_checkpoint"
+
+
+class NothingToLearn(ClewError):
+    """Activations that no autoencoder can be trained on: NaN, infinite, or all the same."""
+
+    code = "nothing_to_learn"
 
 
 class BodyTooLarge(UsageError):

@@ -4,10 +4,10 @@ One grammar, in Python, on the command line, in JSON and in URLs; layers, heads,
 positions count from 0:
 
     attn.L.H@P  attn.L.H@P<-S  neuron.L.N@P  latent.SITE.L.J@P  embed@P  error.SITE.L@P
-    bias.attn.L  bias.mlp.L  bias.final_norm  bias.unembed  direct
+    bias.attn.L  bias.mlp.L  bias.resid.L  bias.final_norm  bias.unembed  direct
 
-A component is the same without its position: `attn.L.H`, `neuron.L.N`, `latent.SITE.L.J`.
-`parse(str(node)) == node` for every node.
+A component is the same without its position: `attn.L.H`, `neuron.L.N`, `latent.SITE.L.J`; a site is `SITE.L`.
+bias.resid.L is the constant of an autoencoder of the residual stream. `parse(str(node)) == node` for every node.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from .errors import BadNode
+from .errors import BadNode, BadSite
 
 Kind = Literal["embed", "attn", "neuron", "latent", "error", "bias", "direct"]
 KINDS: tuple[Kind, ...] = ("embed", "attn", "neuron", "latent", "error", "bias", "direct")
-SITES = ("mlp_act", "mlp_out", "attn_out", "resid")
-BIAS_PARTS = ("attn", "mlp", "final_norm", "unembed")
+SITES = ("mlp_act", "mlp_out", "attn_act", "attn_out", "resid")
+READ_SITES = (*SITES, "mlp_in")
+BIAS_PARTS = ("attn", "mlp", "resid", "final_norm", "unembed")
 
 _N = r"(0|[1-9][0-9]{0,8})"
 _SITE = "(" + "|".join(SITES) + ")"
@@ -31,7 +32,7 @@ _FORMS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     ("latent", re.compile(rf"latent\.{_SITE}\.{_N}\.{_N}(?:@{_N})?", re.ASCII)),
     ("embed", re.compile(rf"embed@{_N}", re.ASCII)),
     ("error", re.compile(rf"error\.{_SITE}\.{_N}@{_N}", re.ASCII)),
-    ("bias", re.compile(rf"bias\.(attn|mlp)\.{_N}|bias\.(final_norm|unembed)", re.ASCII)),
+    ("bias", re.compile(rf"bias\.(attn|mlp|resid)\.{_N}|bias\.(final_norm|unembed)", re.ASCII)),
     ("direct", re.compile(r"direct", re.ASCII)),
 )
 
@@ -71,6 +72,12 @@ class Node:
                 return "direct"
 
     @property
+    def site(self) -> Site:
+        """The site of a latent or an error."""
+        assert self.part is not None and self.layer is not None
+        return Site(self.part, self.layer)
+
+    @property
     def component(self) -> Node:
         """The component this node is a run of (itself, for kinds that have none)."""
         if self.kind not in ("attn", "neuron", "latent"):
@@ -90,6 +97,34 @@ class Node:
             -1 if self.source is None else self.source,
             self.part or "",
         )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Site:
+    """A tensor that an autoencoder reads, with one vector a token.
+
+    `mlp_act` is what an MLP's output projection is given, `mlp_out` what the MLP adds to the residual stream (after
+    any post-norm); `attn_act` and `attn_out` are the same of attention, `resid` is the stream after layer `layer`, and
+    `mlp_in` what the MLP is given: a site to read only, for transcoders.
+    """
+
+    name: str
+    layer: int
+
+    def __str__(self) -> str:
+        return f"{self.name}.{self.layer}"
+
+
+_SITE_FORM = re.compile(rf"({'|'.join(READ_SITES)})\.{_N}", re.ASCII)
+
+
+def parse_site(text: str) -> Site:
+    """The site that `text` names, such as mlp_out.10. Raises BadSite."""
+    match = _SITE_FORM.fullmatch(text)
+    if match is None:
+        shown = text if len(text) <= 60 else text[:57] + "..."
+        raise BadSite(f"{shown!r} is not a site.", f"Write SITE.LAYER; SITE is one of {', '.join(READ_SITES)}.")
+    return Site(match[1], int(match[2]))
 
 
 def parse(text: str) -> Node:

@@ -62,6 +62,11 @@ def models_folder() -> Path:
     return home() / "models"
 
 
+def saes_folder() -> Path:
+    """Where autoencoders are trained to and added to, one folder each."""
+    return home() / "saes"
+
+
 def atlases_folder() -> Path:
     """Where atlases are collected to, one folder each."""
     return home() / "atlases"

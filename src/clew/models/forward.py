@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from .anatomy import Anatomy, Depth
 
 
-class _Reached(Exception):
-    """Ends the pass; never leaves this module."""
+class Reached(Exception):
+    """Ends a pass; never leaves the function that began it."""
 
 
 def forward(anatomy: Anatomy, ids: Int[Tensor, " t"], depth: Depth | None = None) -> Float[Tensor, "t d"]:
@@ -29,12 +29,12 @@ def forward_batch(anatomy: Anatomy, ids: Int[Tensor, "b t"], depth: Depth | None
 
     def reach(module: nn.Module, args: tuple[Any, ...]) -> None:
         kept.append(args[0])
-        raise _Reached
+        raise Reached
 
     handle = _module_at(anatomy, depth).register_forward_pre_hook(reach)
     try:
         anatomy.base(input_ids=ids, use_cache=False)
-    except _Reached:
+    except Reached:
         return kept[0]
     finally:
         handle.remove()

@@ -1,0 +1,1 @@
+"""Sparse autoencoders: train, judge, load, keep."""
