@@ -12,6 +12,7 @@ Architecture = Literal["relu", "topk", "batchtopk", "jumprelu", "matryoshka"]
 Loss = Literal["2023", "2024"]
 Stage = Literal["running", "stopped", "done", "failed"]
 Rating = Literal["readable", "unclear", "dead"]
+EvaluationStage = Literal["read", "activations", "losses", "probes"]
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,8 @@ class LatentSample(Record):
 class Report(Record):
     """What an autoencoder is worth, by several measures (docs/arithmetic.md defines each; field.md §5).
 
-    `ce` are the model's mean next-token losses in nats: as is, with the site replaced by the reconstruction, by the
-    mean, and by zero. `shrinkage` is Σ‖x̂‖²/Σ⟨x̂, x⟩, the relative reconstruction bias of Rajamanoharan et al. 2024
+    `ce` are the model's mean next-token losses in nats over `ce_tokens` of the tokens: as is, with the site replaced by
+    the reconstruction, by the mean, and by zero; `ce_recovered` is None when zero does no harm. `shrinkage` is Σ‖x̂‖²/Σ⟨x̂, x⟩, the relative reconstruction bias of Rajamanoharan et al. 2024
     (Gated SAEs, eq. 10): 1 when reconstructions have the right size, less when they are too small.
     `dead` latents fired on none of the tokens read, `dense` ones on more than one in ten. `description_length` is in
     bits a token.
@@ -155,7 +156,8 @@ class Report(Record):
     ce_spliced: float
     ce_mean: float
     ce_zero: float
-    ce_recovered: float
+    ce_recovered: float | None
+    ce_tokens: int
     kl: float
     dead: int
     dense: int
@@ -166,6 +168,17 @@ class Report(Record):
     probes: Sequence[Probe]
     samples: Sequence[LatentSample]
     seconds: float
+
+
+@dataclass(frozen=True)
+class EvaluationProgress(Record):
+    """How far judging is: `done` of `total` tokens (or probes) of a stage. The last one carries the report."""
+
+    stage: EvaluationStage
+    done: int
+    total: int
+    seconds_left: float | None
+    report: Report | None
 
 
 @dataclass(frozen=True)
