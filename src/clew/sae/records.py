@@ -137,8 +137,9 @@ class Report(Record):
     """What an autoencoder is worth, by several measures (docs/arithmetic.md defines each; field.md §5).
 
     `ce` are the model's mean next-token losses in nats over `ce_tokens` of the tokens: as is, with the site replaced by
-    the reconstruction, by the mean, and by zero; `ce_recovered` is None when zero does no harm. `shrinkage` is Σ‖x̂‖²/Σ⟨x̂, x⟩, the relative reconstruction bias of Rajamanoharan et al. 2024
-    (Gated SAEs, eq. 10): 1 when reconstructions have the right size, less when they are too small.
+    the reconstruction, by the mean, and by zero; `ce_recovered` is None when zero does no harm. `shrinkage` is
+    Σ‖x̂‖²/Σ⟨x̂, x⟩, the relative reconstruction bias of Rajamanoharan et al. 2024 (Gated SAEs, eq. 10): 1 when
+    reconstructions have the right size, less when they are too small.
     `dead` latents fired on none of the tokens read, `dense` ones on more than one in ten. `description_length` is in
     bits a token.
     """
