@@ -1,1 +1,31 @@
-"""Sparse autoencoders: train, judge, load, keep."""
+"""Sparse autoencoders: train, judge, load, keep.
+
+Names are imported when first used: the records here describe the HTTP API, and that needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .autoencoder import Autoencoder
+    from .recipe import Recipe, TrainingPlan
+
+_HOMES = {
+    "Autoencoder": ".autoencoder",
+    "Recipe": ".recipe",
+    "TrainingPlan": ".recipe",
+}
+
+__all__ = ["Autoencoder", "Recipe", "TrainingPlan"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clew.sae' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
