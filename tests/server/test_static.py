@@ -30,7 +30,17 @@ def page(tmp_path: Path, model: Model) -> Iterator[TestClient]:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/index.html", "/search", "/deep/view?p=a", "/a%00b", "/c/attn.23.3", "/c/neuron.5.200?p=a.b", "/c/x.js"],
+    [
+        "/",
+        "/index.html",
+        "/search",
+        "/deep/view?p=a",
+        "/a%00b",
+        "/c/attn.23.3",
+        "/c/neuron.5.200?p=a.b",
+        "/c/x.js",
+        "/saes/a.10",
+    ],
 )
 def test_every_view_is_the_page(page: TestClient, path: str) -> None:
     response = page.get(path)

@@ -58,8 +58,9 @@ class Pages(StaticFiles):
 
 
 def _names_a_file(path: str) -> bool:
-    """Whether a path that is not there was meant as a file: /some/view is an address within the page, and so is
-    /c/neuron.5.200, whose last part only looks like a suffix; /some/file.js is a file, and missing."""
-    if path.startswith("c/"):
+    """Whether a path that is not there was meant as a file: /some/view is an address within the page, and so are
+    /c/neuron.5.200 and /saes/mlp_out.10, whose last parts only look like suffixes; /some/file.js is a file, and
+    missing."""
+    if path.startswith(("c/", "saes/")):
         return False
     return path.startswith("assets/") or PurePosixPath(path).suffix != ""
