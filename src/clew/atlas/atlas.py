@@ -23,11 +23,12 @@ from jaxtyping import Float, Float64
 from ..corpus.contexts import Contexts
 from ..disk import digest
 from ..errors import BadAtlas, BadCorpus, BadNode, NoAtlas, WrongAtlas
+from ..models.fingerprint import fingerprint
 from ..models.subject import SubjectModel
 from ..nodes import Node
 from ..records import Records
 from .blocks import TYPES
-from .plan import VERSION, block_of, fingerprint, site_of
+from .plan import VERSION, block_of, site_of
 from .records import (
     AtlasInfo,
     AtlasModel,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from jaxtyping import Float64, Int
 from transformers import __version__ as transformers_version
 
 from ..errors import UsageError
+from ..models.fingerprint import fingerprint
 from ..models.store import MANIFEST
 from ..models.subject import SubjectModel
 from ..nodes import Node
@@ -25,7 +25,6 @@ from .records import AtlasModel
 VERSION = 1  # of everything an atlas holds; raised when old ones can no longer be read
 KINDS = ("attn", "neuron")
 _SITE = re.compile(r"(attn|neuron)(?:\.(\d+)(?:-(\d+))?)?")
-_SAMPLED = 64  # values per weight that a fingerprint reads
 MAX_CONTEXT = 32_767  # positions are kept as 16-bit integers
 
 
@@ -103,17 +102,6 @@ def model_of(subject: SubjectModel) -> AtlasModel:
         d_model=anatomy.d_model,
         fingerprint=fingerprint(subject),
     )
-
-
-def fingerprint(subject: SubjectModel) -> str:
-    """A digest of some values of every weight as bfloat16: the same in every dtype the model is loaded in."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(subject.hf.named_parameters()):
-        flat = weight.detach().reshape(-1)
-        at = torch.linspace(0, len(flat) - 1, min(_SAMPLED, len(flat)), dtype=torch.float64).long()
-        values = flat[at.to(flat.device)].to(torch.bfloat16).view(torch.int16).cpu().numpy()
-        digest.update(f"{name} {tuple(weight.shape)}".encode() + values.tobytes())
-    return digest.hexdigest()[:16]
 
 
 def lots(seed: int, context: Int[np.ndarray, " n"], stream: int) -> Float64[np.ndarray, " n"]:
