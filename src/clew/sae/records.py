@@ -76,6 +76,16 @@ class TrainPoint(Record):
 
 
 @dataclass(frozen=True)
+class Resampled(Record):
+    """After `step` steps of a training `count` dead latents of one autoencoder were given new rows."""
+
+    run: str
+    step: int
+    tokens: int
+    count: int
+
+
+@dataclass(frozen=True)
 class TrainingState(Record):
     """A training: one pass over a corpus in which one or several autoencoders learn.
 
