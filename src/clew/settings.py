@@ -38,6 +38,10 @@ BANDS = 4  # octaves below the maximum that examples are drawn from
 BATCH = 32  # contexts in one forward pass
 SHARD_TOKENS = 32_768  # tokens between two savings
 
+TRAINED = 1_000_000  # tokens a training of autoencoders reads
+JUDGED = 50_000  # tokens an autoencoder is judged on
+JUDGED_SAMPLES = 20  # latents drawn to be looked at
+
 MAX_NODES = 20_000  # rows a threshold may let through
 MAX_EDITS = 256  # in one stack
 MAX_STEPS = 32  # of one trace
@@ -48,7 +52,15 @@ MAX_TOKENS_PER_SIDE = 64  # targets, or distractors
 MAX_BODY_BYTES = 1_000_000
 MAX_FOUND = 1000
 MAX_COLLECTED = 10_000_000  # tokens, from the page
+MAX_TRAINED = 1_000_000_000  # likewise
+MAX_LATENTS = 262_144  # of one autoencoder, from the page
+MAX_RECIPES = 16  # autoencoders of one training, from the page
+MAX_JUDGED = 10_000_000  # tokens, from the page
 MAX_QUEUE = 8  # model jobs waiting; the next one is refused
+
+
+# What a person may name a folder under $CLEW_HOME: no separators, nothing hidden.
+FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
 def home() -> Path:

@@ -17,7 +17,7 @@ from .answers import Answers
 from .browser import Browser
 from .events import describe
 from .jobs import Jobs
-from .routes import components, debugger, status
+from .routes import autoencoders, components, debugger, status
 from .schemas.base import ErrorReply
 from .security import BodyLimit, Guard, SecurityHeaders
 from .state import State
@@ -36,6 +36,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 _NO_ATLAS: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorReply, "description": "There is no atlas, and only one can answer."}
+}
+_NO_AUTOENCODER: dict[int | str, dict[str, Any]] = {
+    404: {"model": ErrorReply, "description": "There is no autoencoder, report or training of this name."}
 }
 
 
@@ -94,6 +97,7 @@ def routed(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | No
     api.include_router(status.router, responses={code: _ERRORS[code] for code in (403, 500)})
     api.include_router(debugger.router, responses=_ERRORS)
     api.include_router(components.router, responses={**_ERRORS, **_NO_ATLAS})
+    api.include_router(autoencoders.router, responses={**_ERRORS, **_NO_AUTOENCODER})
     app.include_router(api)
     return app
 

@@ -429,6 +429,180 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/autoencoders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was given with --sae, and the shelf */
+        get: operations["autoencoders"];
+        put?: never;
+        /** Take an autoencoder onto the shelf */
+        post: operations["add_autoencoder"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/autoencoders/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Take an autoencoder off the shelf */
+        delete: operations["remove_autoencoder"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/autoencoders/{name}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What an autoencoder is worth */
+        get: operations["report"];
+        put?: never;
+        /** Judge an autoencoder; events progress and done */
+        post: operations["judge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/autoencoders/{name}/ratings/{index}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Keep what a person thinks of a latent */
+        put: operations["rate"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/trainings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The trainings on this machine */
+        get: operations["trainings"];
+        put?: never;
+        /** Start a training */
+        post: operations["start_training"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/trainings/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How far a training is */
+        get: operations["training"];
+        put?: never;
+        post?: never;
+        /** Delete a training with its log, checkpoint and autoencoders */
+        delete: operations["remove_training"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/trainings/{name}/log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A training's log */
+        get: operations["training_log"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/trainings/{name}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A training as it goes: events state and points */
+        get: operations["training_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/trainings/{name}/stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Have a training save and stop */
+        post: operations["stop_training"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/trainings/{name}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Go on with a training */
+        post: operations["resume_training"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -482,6 +656,32 @@ export interface components {
             constant?: number | null;
             /** Remainder */
             remainder?: number | null;
+        };
+        /**
+         * AddRequest
+         * @description An autoencoder to take onto the shelf.
+         */
+        AddRequest: {
+            /**
+             * Reference
+             * @description A Hugging Face repository, OWNER/NAME or OWNER/NAME/FOLDER, or a folder or file on this machine; the latter only where the server answers to this machine alone.
+             */
+            reference: string;
+            /**
+             * Name
+             * @description Its name on the shelf; null: made of the reference.
+             */
+            name?: string | null;
+            /**
+             * Site
+             * @description The site it reads; null: what its files say.
+             */
+            site?: string | null;
+            /**
+             * Writes
+             * @description The site it writes, of a transcoder; null: likewise.
+             */
+            writes?: string | null;
         };
         /**
          * Agreement
@@ -614,6 +814,48 @@ export interface components {
             problem: string | null;
             /** Collecting */
             collecting: boolean;
+        };
+        /**
+         * AutoencoderInfo
+         * @description An autoencoder on the shelf or attached. `reads` and `writes` are sites; they differ for transcoders.
+         *
+         *     `reference` is what opens it again: its name on the shelf, a folder, or a repository.
+         */
+        AutoencoderInfo: {
+            /** Name */
+            name: string;
+            /** Reference */
+            reference: string;
+            /** Model */
+            model: string | null;
+            /** Reads */
+            reads: string;
+            /** Writes */
+            writes: string;
+            /** Architecture */
+            architecture: string;
+            /** Activation */
+            activation: string;
+            /** Latents */
+            latents: number;
+            /** K */
+            k: number | null;
+            /** Format */
+            format: string;
+            /** Tokens */
+            tokens: number | null;
+            /** Dtype */
+            dtype: string;
+            /** Judged */
+            judged: boolean;
+        };
+        /**
+         * Autoencoders
+         * @description What was given with --sae, then the shelf by name.
+         */
+        Autoencoders: {
+            /** Rows */
+            rows: components["schemas"]["ListedAutoencoder"][];
         };
         /**
          * Band
@@ -941,6 +1183,25 @@ export interface components {
             error: components["schemas"]["ErrorInfo"];
         };
         /**
+         * EvaluationProgress
+         * @description How far judging is: `done` of `total` tokens (or probes) of a stage. Over HTTP the report comes by itself, as the
+         *     event `done`, and `report` is null.
+         */
+        EvaluationProgress: {
+            /**
+             * Stage
+             * @enum {string}
+             */
+            stage: "read" | "activations" | "losses" | "probes";
+            /** Done */
+            done: number;
+            /** Total */
+            total: number;
+            /** Seconds Left */
+            seconds_left: number | null;
+            report: components["schemas"]["Report"] | null;
+        };
+        /**
          * Example
          * @description A piece of text, and what a component does on each of its tokens.
          *
@@ -992,6 +1253,18 @@ export interface components {
             target: string;
             /** Distractor */
             distractor: string;
+        };
+        /**
+         * Excerpt
+         * @description A piece of text around where a latent fired: its tokens with the latent's activations; `at` is the strongest.
+         */
+        Excerpt: {
+            /** Texts */
+            texts: string[];
+            /** Activations */
+            activations: number[];
+            /** At */
+            at: number;
         };
         /**
          * Excitation
@@ -1174,6 +1447,66 @@ export interface components {
             parameters: number;
         };
         /**
+         * JudgeRequest
+         * @description How to judge an autoencoder: on how many tokens of which text.
+         */
+        JudgeRequest: {
+            /**
+             * Tokens
+             * @default 50000
+             */
+            tokens: number;
+            /**
+             * Corpus
+             * @description A dataset of the Hugging Face hub, or where the server answers to this machine alone a file or folder; null: the text that ships with Python.
+             */
+            corpus?: string | null;
+            /**
+             * Samples
+             * @description Latents drawn to be looked at.
+             * @default 20
+             */
+            samples: number;
+            /**
+             * Seed
+             * @description Of the order of the texts; not the one it was trained with.
+             * @default 1
+             */
+            seed: number;
+        };
+        /**
+         * LatentHistogram
+         * @description Counts between edges; there is one edge more than counts. `below` counts what has no logarithm: zeros.
+         */
+        LatentHistogram: {
+            /** Edges */
+            edges: number[];
+            /** Counts */
+            counts: number[];
+            /** Below */
+            below: number;
+        };
+        /**
+         * LatentSample
+         * @description A latent drawn at random, for a person to look at. `density` is the share of tokens it fired on.
+         */
+        LatentSample: {
+            /** Index */
+            index: number;
+            /** Density */
+            density: number;
+            /** Maximum */
+            maximum: number;
+            /** Mean Active */
+            mean_active: number;
+            /** Max Cosine */
+            max_cosine: number;
+            /** Excerpts */
+            excerpts: components["schemas"]["Excerpt"][];
+            /** Rating */
+            rating: ("readable" | "unclear" | "dead") | null;
+        };
+        /**
          * LayerEffect
          * @description One step of the waterfall; all biases, those of the final norm and unembedding too, are one after the layers.
          *
@@ -1240,6 +1573,53 @@ export interface components {
             max_token_chars: number;
             /** Max Tokens Per Side */
             max_tokens_per_side: number;
+        };
+        /**
+         * ListedAutoencoder
+         * @description An autoencoder that this server has: given with --sae (`attached`), or on the shelf.
+         *
+         *     `problem` says why it does not fit the loaded model, null where `fits`. The measures are those of its report, null
+         *     where there is none.
+         */
+        ListedAutoencoder: {
+            /** Name */
+            name: string;
+            /** Reference */
+            reference: string;
+            /** Model */
+            model: string | null;
+            /** Reads */
+            reads: string;
+            /** Writes */
+            writes: string;
+            /** Architecture */
+            architecture: string;
+            /** Activation */
+            activation: string;
+            /** Latents */
+            latents: number;
+            /** K */
+            k: number | null;
+            /** Format */
+            format: string;
+            /** Tokens */
+            tokens: number | null;
+            /** Dtype */
+            dtype: string;
+            /** Judged */
+            judged: boolean;
+            /** Attached */
+            attached: boolean;
+            /** Fits */
+            fits: boolean;
+            /** Problem */
+            problem: string | null;
+            /** L0 */
+            l0: number | null;
+            /** Fvu */
+            fvu: number | null;
+            /** Ce Recovered */
+            ce_recovered: number | null;
         };
         /**
          * ModelInfo
@@ -1516,6 +1896,24 @@ export interface components {
             head: string;
         };
         /**
+         * Probe
+         * @description How well the best `k` latents together tell a label: accuracy on texts not trained on, in balanced classes.
+         */
+        Probe: {
+            /** Label */
+            label: string;
+            /** Positives */
+            positives: number;
+            /** K */
+            k: number;
+            /** Accuracy */
+            accuracy: number;
+            /** Ceiling */
+            ceiling: number;
+            /** Chance */
+            chance: number;
+        };
+        /**
          * PromptSearch
          * @description Which components fire on this text, at one token or anywhere (then each at its own strongest token).
          */
@@ -1702,6 +2100,93 @@ export interface components {
             waiting: number;
         };
         /**
+         * Rated
+         * @description A latent's rating as it is kept now.
+         */
+        Rated: {
+            /** Index */
+            index: number;
+            /**
+             * Rating
+             * @enum {string}
+             */
+            rating: "readable" | "unclear" | "dead";
+        };
+        /**
+         * RatingRequest
+         * @description What a person thinks of a latent.
+         */
+        RatingRequest: {
+            /**
+             * Rating
+             * @enum {string}
+             */
+            rating: "readable" | "unclear" | "dead";
+        };
+        /**
+         * RecipeRequest
+         * @description One autoencoder to train; docs/training.md says what each number does.
+         */
+        RecipeRequest: {
+            /**
+             * Site
+             * @description SITE.LAYER, such as mlp_out.10.
+             */
+            site: string;
+            /** Latents */
+            latents: number;
+            /**
+             * Architecture
+             * @default topk
+             * @enum {string}
+             */
+            architecture: "relu" | "topk" | "batchtopk" | "jumprelu" | "matryoshka";
+            /**
+             * K
+             * @default 32
+             */
+            k: number;
+            /**
+             * Sparsity
+             * @description null: the architecture's own.
+             */
+            sparsity?: number | null;
+            /**
+             * Loss
+             * @description Of relu.
+             * @default 2023
+             * @enum {string}
+             */
+            loss: "2023" | "2024";
+            /**
+             * Learning Rate
+             * @description null: the architecture's own.
+             */
+            learning_rate?: number | null;
+            /**
+             * Writes
+             * @description The site to reconstruct: makes a transcoder.
+             */
+            writes?: string | null;
+            /**
+             * Skip
+             * @description With a linear term past the latents; of a transcoder.
+             * @default false
+             */
+            skip: boolean;
+            /**
+             * Resample
+             * @description Resample dead latents; of relu.
+             * @default true
+             */
+            resample: boolean;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+        };
+        /**
          * Relation
          * @description Another component, and how strongly weights tie it; `through` is the input that reads, null between writes.
          */
@@ -1712,6 +2197,60 @@ export interface components {
             weight: number;
             /** Through */
             through: ("in" | "gate" | "up" | "q" | "k" | "v") | null;
+        };
+        /**
+         * Report
+         * @description What an autoencoder is worth, by several measures (docs/arithmetic.md defines each); also the data of the event
+         *     `done`.
+         */
+        Report: {
+            autoencoder: components["schemas"]["AutoencoderInfo"];
+            /** Corpus */
+            corpus: string;
+            /** Tokens */
+            tokens: number;
+            /** L0 */
+            l0: number;
+            /** Fvu */
+            fvu: number;
+            /** Explained Variance */
+            explained_variance: number;
+            /** Mse */
+            mse: number;
+            /** Cosine */
+            cosine: number;
+            /** Shrinkage */
+            shrinkage: number;
+            /** Ce Clean */
+            ce_clean: number;
+            /** Ce Spliced */
+            ce_spliced: number;
+            /** Ce Mean */
+            ce_mean: number;
+            /** Ce Zero */
+            ce_zero: number;
+            /** Ce Recovered */
+            ce_recovered: number | null;
+            /** Ce Tokens */
+            ce_tokens: number;
+            /** Kl */
+            kl: number;
+            /** Dead */
+            dead: number;
+            /** Dense */
+            dense: number;
+            density: components["schemas"]["LatentHistogram"];
+            decoder_cosine: components["schemas"]["LatentHistogram"];
+            /** Decoder Cosine Mean */
+            decoder_cosine_mean: number;
+            /** Description Length */
+            description_length: number;
+            /** Probes */
+            probes: components["schemas"]["Probe"][];
+            /** Samples */
+            samples: components["schemas"]["LatentSample"][];
+            /** Seconds */
+            seconds: number;
         };
         /**
          * SecondPrompt
@@ -2125,6 +2664,178 @@ export interface components {
             through: "q" | "k" | "v" | "gate" | "up" | "both" | "in";
             /** Value */
             value: number;
+        };
+        /**
+         * TrainPoint
+         * @description One row of a training's log: what one autoencoder did since the row before.
+         *
+         *     `loss` is the whole loss; `reconstruction`, `sparsity` and `auxiliary` its weighted parts. `fvu` and `l0` are means
+         *     over the tokens since the last row. `resampled` latents were given new weights since then. `seconds_left` is of the
+         *     training when the row was written.
+         */
+        TrainPoint: {
+            /** Run */
+            run: string;
+            /** Step */
+            step: number;
+            /** Tokens */
+            tokens: number;
+            /** Loss */
+            loss: number;
+            /** Reconstruction */
+            reconstruction: number;
+            /** Sparsity */
+            sparsity: number;
+            /** Auxiliary */
+            auxiliary: number;
+            /** L0 */
+            l0: number;
+            /** Fvu */
+            fvu: number;
+            /** Ce Recovered */
+            ce_recovered: number | null;
+            /** Dead */
+            dead: number;
+            /** Nearly Dead */
+            nearly_dead: number;
+            /** Resampled */
+            resampled: number;
+            /** Learning Rate */
+            learning_rate: number;
+            /** Tokens Per S */
+            tokens_per_s: number;
+            /** Seconds Left */
+            seconds_left: number;
+            density: components["schemas"]["LatentHistogram"];
+        };
+        /**
+         * TrainPoints
+         * @description Rows of a training's log, by step; also the data of the event `points`.
+         */
+        TrainPoints: {
+            /** Rows */
+            rows: components["schemas"]["TrainPoint"][];
+        };
+        /**
+         * TrainRequest
+         * @description What to train into a folder of this name, in one pass over the text.
+         */
+        TrainRequest: {
+            /**
+             * Name
+             * @description Letters, digits and any of . _ - after a first letter or digit; at most 100.
+             */
+            name: string;
+            /** Recipes */
+            recipes: components["schemas"]["RecipeRequest"][];
+            /**
+             * Tokens
+             * @default 1000000
+             */
+            tokens: number;
+            /**
+             * Corpus
+             * @description A dataset of the Hugging Face hub, or where the server answers to this machine alone a file or folder; null: the text that ships with Python.
+             */
+            corpus?: string | null;
+            /**
+             * Batch
+             * @description Tokens in a step.
+             * @default 2048
+             */
+            batch: number;
+            /**
+             * Context
+             * @default 128
+             */
+            context: number;
+            /**
+             * Bos
+             * @description Put the model's start token first.
+             * @default false
+             */
+            bos: boolean;
+            /**
+             * Buffer
+             * @description Tokens held to draw from.
+             * @default 131072
+             */
+            buffer: number;
+            /**
+             * Warmup
+             * @default 0.05
+             */
+            warmup: number;
+            /**
+             * Decay
+             * @default 0.2
+             */
+            decay: number;
+            /**
+             * Clip
+             * @default 1
+             */
+            clip: number;
+            /**
+             * Save Every
+             * @description Tokens between two savings.
+             * @default 200000
+             */
+            save_every: number;
+            /**
+             * Seed
+             * @description Of the order of the text.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Replace
+             * @description Throw away what was trained there with other settings.
+             * @default false
+             */
+            replace: boolean;
+        };
+        /**
+         * TrainingState
+         * @description A training: one pass over a corpus in which several autoencoders can learn; also the data of the event `state`.
+         *
+         *     `name` is its folder's; `runs` are the autoencoders in it, by name. `message` says why it stopped or failed.
+         *     `tokens` of `total` were trained on; `saved` of them are in the last checkpoint.
+         */
+        TrainingState: {
+            /** Name */
+            name: string;
+            /** Folder */
+            folder: string;
+            /**
+             * Stage
+             * @enum {string}
+             */
+            stage: "running" | "stopped" | "done" | "failed";
+            /** Model */
+            model: string;
+            /** Corpus */
+            corpus: string;
+            /** Runs */
+            runs: string[];
+            /** Tokens */
+            tokens: number;
+            /** Total */
+            total: number;
+            /** Saved */
+            saved: number;
+            /** Message */
+            message: string;
+        };
+        /**
+         * Trainings
+         * @description The trainings under $CLEW_HOME/saes, by name. `busy` names the one that this server runs, if any.
+         */
+        Trainings: {
+            /** Rows */
+            rows: components["schemas"]["TrainingState"][];
+            /** Busy */
+            busy: string | null;
         };
         /**
          * VerifiedRows
@@ -4266,6 +4977,1337 @@ export interface operations {
             };
             /** @description The disk is full; what was complete is kept. */
             507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    autoencoders: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Autoencoders"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no autoencoder, report or training of this name. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    add_autoencoder: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AddRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListedAutoencoder"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no autoencoder, report or training of this name. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Something else is there, or it is of another model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Hugging Face hub could not be reached. */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The disk is full; what was complete is kept. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    remove_autoencoder: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An autoencoder's name in the list; one of a training is TRAINING/NAME. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no autoencoder, report or training of this name. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Something else is there, or it is of another model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    report: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An autoencoder's name in the list; one of a training is TRAINING/NAME. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Report"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no autoencoder, report or training of this name. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    judge: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An autoencoder's name in the list; one of a training is TRAINING/NAME. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JudgeRequest"];
+            };
+        };
+        responses: {
+            /** @description Server-sent events; closing the connection cancels. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": {
+                        event: string;
+                        data: string;
+                    } | {
+                        event: string;
+                        data: string;
+                    };
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no autoencoder, report or training of this name. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Something else is there, or it is of another model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Hugging Face hub could not be reached. */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The disk is full; what was complete is kept. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    rate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An autoencoder's name in the list; one of a training is TRAINING/NAME. */
+                name: string;
+                index: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RatingRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rated"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no autoencoder, report or training of this name. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The disk is full; what was complete is kept. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    trainings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Trainings"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no autoencoder, report or training of this name. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    start_training: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TrainRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingState"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no autoencoder, report or training of this name. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Something else is there, or it is of another model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The disk is full; what was complete is kept. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    training: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A training's name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingState"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no autoencoder, report or training of this name. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    remove_training: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A training's name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no autoencoder, report or training of this name. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Something else is there, or it is of another model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    training_log: {
+        parameters: {
+            query?: {
+                /** @description Only rows of later steps. */
+                after?: number | null;
+            };
+            header?: never;
+            path: {
+                /** @description A training's name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainPoints"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no autoencoder, report or training of this name. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    training_events: {
+        parameters: {
+            query?: {
+                /** @description Only rows of later steps. */
+                after?: number | null;
+            };
+            header?: never;
+            path: {
+                /** @description A training's name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Server-sent events; the last is a state that is not running. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": {
+                        event: string;
+                        data: string;
+                    } | {
+                        event: string;
+                        data: string;
+                    };
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no autoencoder, report or training of this name. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    stop_training: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A training's name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingState"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no autoencoder, report or training of this name. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    resume_training: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A training's name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingState"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no autoencoder, report or training of this name. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Something else is there, or it is of another model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
