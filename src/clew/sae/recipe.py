@@ -166,3 +166,12 @@ class TrainingPlan:
         if not self.clip > 0:
             raise UsageError(f"clip must be positive, and is {self.clip}.", "Use 1.")
         return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `of` reads it."""
+        return asdict(self) | {"recipes": [recipe.to_dict() for recipe in self.recipes]}
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> TrainingPlan:
+        """The plan that `to_dict` gave."""
+        return cls(**{**given, "recipes": tuple(map(Recipe.of, given["recipes"]))})
