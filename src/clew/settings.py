@@ -38,7 +38,12 @@ BANDS = 4  # octaves below the maximum that examples are drawn from
 BATCH = 32  # contexts in one forward pass
 SHARD_TOKENS = 32_768  # tokens between two savings
 
+JUDGED = 50_000  # tokens an autoencoder is judged on
+JUDGED_LOSSES = 16_384  # of these run through the whole model
+SAMPLED = 20  # latents drawn for a person to look at
+
 TRAINED = 1_000_000  # tokens a training of autoencoders reads
+LATENTS = 4096  # of an autoencoder
 JUDGED = 50_000  # tokens an autoencoder is judged on
 JUDGED_SAMPLES = 20  # latents drawn to be looked at
 
@@ -86,4 +91,9 @@ def atlases_folder() -> Path:
 
 def atlas_of(model: str) -> Path:
     """Where the atlas of a model lies unless it is put elsewhere."""
-    return atlases_folder() / re.sub(r"[^A-Za-z0-9._-]+", "--", model).strip("-.")
+    return atlases_folder() / folder_name(model)
+
+
+def folder_name(model: str) -> str:
+    """The name that a model's folders have: its own, with what separates folders replaced."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "--", model).strip("-.")

@@ -19,7 +19,7 @@ from ..models.sites import See, tap
 from ..models.subject import SubjectModel
 from .autoencoder import Autoencoder, check_fits
 
-ZERO, CLEAN, SPLICED, MEAN = "zero", "clean", "spliced", "mean"
+CLEAN, SPLICED, MEAN, ZERO, KL = "clean", "spliced", "mean", "zero", "kl"
 
 _AT_ONCE = 2**25  # logits held at once: 128 MiB in float32
 
@@ -106,7 +106,7 @@ def _losses(
 ) -> dict[str, Float[Tensor, "b p"]]:
     anatomy, shape = subject.anatomy, following.shape
     rows = max(1, _AT_ONCE // anatomy.unembed.weight.shape[0])
-    found: dict[str, list[Tensor]] = {name: [] for name in (*streams, "kl")}
+    found: dict[str, list[Tensor]] = {name: [] for name in (*streams, KL)}
     following = following.reshape(-1)
     flat = {name: stream.reshape(-1, stream.shape[-1]) for name, stream in streams.items()}
     for start in range(0, len(following), rows):
@@ -119,5 +119,5 @@ def _losses(
             if name == CLEAN:
                 clean = logs
             elif name == SPLICED:
-                found["kl"].append((clean.exp() * (clean - logs)).sum(-1).cpu().double())
+                found[KL].append((clean.exp() * (clean - logs)).sum(-1).cpu().double())
     return {name: torch.cat(parts).reshape(shape) for name, parts in found.items()}
