@@ -1,0 +1,345 @@
+"""What each architecture wants of a batch: its loss, and the loss's gradient by every weight, written out by hand.
+
+For tokens x (b × d_in), their targets y (b × d_out; x itself unless a transcoder), and weights as in autoencoder.py
+with the encoder kept by rows (n × d_in):
+
+    z = (x − b_pre) W_encᵀ + b_enc     f = act(z)     x̂ = b_dec + f W_dec (+ x W_skip)     e = x̂ − y
+
+    relu, 2023   L = mean_b ‖e‖² + λ mean_b Σ_j f_j               Bricken et al. 2023; W_dec[j] of norm 1, b_pre = b_dec
+    relu, 2024   L = mean_b ‖e‖² + λ mean_b Σ_j f_j ‖W_dec[j]‖    Anthropic, April 2024; W_dec free, no b_pre
+    topk         L = Σ‖e‖²/Σ‖y − ȳ‖² + α L_aux                    Gao et al. 2024: f the k largest z of each token
+    batchtopk    the same                                         Bussmann et al. 2024: f the k·b largest of the batch
+    matryoshka   the same, the mean over nested dictionaries      Bussmann et al. 2025: the first m latents alone
+    jumprelu     L = mean_b ‖e‖²/d + λ mean_b Σ_j H(z_j − θ_j)    Rajamanoharan et al. 2024: f = z·H(z − θ)
+
+L_aux = Σ‖e + ê‖²/Σ‖y − ȳ‖², with ê what the d/2 largest z of dead latents decode to, asked to make up for the error;
+e is held, and the gradient reaches decoder and encoder of the dead latents (Gao et al. 2024, A.2). Everything goes
+through (b × n) and (n × d) arrays or through the pairs that fire (sparse.py), never through an autograd graph.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .recipe import Recipe
+from .sparse import WORTHWHILE, Dense, Pairs, Sparse, above, largest_of_all, largest_of_each
+
+Weights = Mapping[str, Tensor]
+"""w_enc (n × d_in), b_enc, w_dec (n × d_out), b_dec; where there are: b_pre, log_threshold, w_skip (d_in × d_out)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a batch gave. `error` is x̂ − y; `fired` counts tokens; `least` is batchtopk's least activation, or None."""
+
+    loss: Float[Tensor, ""]
+    reconstruction: Float[Tensor, ""]
+    sparsity: Float[Tensor, ""]
+    auxiliary: Float[Tensor, ""]
+    error: Float[Tensor, "b d_out"]
+    fired: Float[Tensor, " n"]
+    gradients: dict[str, Tensor]
+    least: Float[Tensor, ""] | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tokens with their targets; the weight λ of sparsity now; the dead latents, if any are to be revived."""
+
+    x: Float[Tensor, "b d_in"]
+    y: Float[Tensor, "b d_out"]
+    penalty: float = 0.0
+    dead: Int[Tensor, " m"] | None = None
+
+
+class Workspace:
+    """Arrays that every step needs anew, made once: fresh ones of this size cost a page fault every 4 kB."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, Tensor] = {}
+
+    def array(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+        """An uninitialised array; the one of this name given before is overwritten."""
+        size = math.prod(shape)
+        have = self._arrays.get(name)
+        if have is None or have.numel() < size or have.dtype != like.dtype:
+            have = self._arrays[name] = like.new_empty(size)
+        return have[:size].view(*shape)
+
+
+class Objective:
+    """One architecture's. `centre` names the weight that is subtracted from x; `unit` says W_dec's rows have norm 1."""
+
+    centre: Literal["b_dec", "b_pre"] | None
+    unit: bool = True
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.centre = "b_dec" if recipe.writes is None else "b_pre"
+        self.space = Workspace()
+
+    def outcome(self, weights: Weights, batch: Batch) -> Outcome:
+        """Loss and gradients of a batch."""
+        raise NotImplementedError
+
+    def centred(self, weights: Weights, x: Float[Tensor, "b d_in"]) -> Float[Tensor, "b d_in"]:
+        return x if self.centre is None else x - weights[self.centre]
+
+    def pre_activations(self, weights: Weights, centred: Float[Tensor, "b d_in"]) -> Float[Tensor, "b n"]:
+        """z, in an array that the next call overwrites."""
+        n = len(weights["b_enc"])
+        return torch.addmm(
+            weights["b_enc"], centred, weights["w_enc"].T, out=self.space.array("z", (len(centred), n), centred)
+        )
+
+    def reconstructed(self, weights: Weights, batch: Batch, pairs: Pairs, f: Tensor) -> Float[Tensor, "b d_out"]:
+        return self._offset(weights, batch, pairs.decode(f, weights["w_dec"]))
+
+    def _offset(self, weights: Weights, batch: Batch, decoded: Float[Tensor, "b d_out"]) -> Float[Tensor, "b d_out"]:
+        """x̂ from what the latents decode to, in place."""
+        decoded += weights["b_dec"]
+        return decoded.addmm_(batch.x, weights["w_skip"]) if "w_skip" in weights else decoded
+
+    def decoder_gradient(self, weights: Weights, pairs: Pairs, f: Tensor, g: Tensor) -> Float[Tensor, "n d_out"]:
+        return pairs.push(f, g, self.space.array("w_dec", weights["w_dec"].shape, g))
+
+    def gradients(
+        self, weights: Weights, batch: Batch, centred: Tensor, pairs: Pairs, d_dec: Tensor, dz: Tensor, g: Tensor
+    ) -> dict[str, Tensor]:
+        """By every weight, from those by W_dec, by z on the pairs, and by the bias, token for token."""
+        found = {
+            "w_dec": d_dec,
+            "w_enc": pairs.push(dz, centred, self.space.array("w_enc", weights["w_enc"].shape, g)),
+            "b_enc": pairs.totals(dz),
+            "b_dec": g.sum(0),
+        }
+        if "w_skip" in weights:
+            found["w_skip"] = batch.x.T @ g
+        return found
+
+    def through_centre(self, weights: Weights, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The gradients with what reaches the bias subtracted from x: −W_encᵀ Σ_b dz."""
+        if self.centre is not None:
+            back = found["b_enc"] @ weights["w_enc"]
+            found[self.centre] = found[self.centre] - back if self.centre in found else -back
+        return found
+
+
+class Relu(Objective):
+    """Every positive z fires; their sum is kept small."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        if recipe.loss == "2024":
+            self.centre, self.unit = None, False
+
+    def outcome(self, weights: Weights, batch: Batch) -> Outcome:
+        b, n = len(batch.x), len(weights["b_enc"])
+        centred = self.centred(weights, batch.x)
+        fs = self.pre_activations(weights, centred).relu_()
+        spare = self.space.array("spare", (b, n), fs)
+        fired = torch.sign(fs, out=spare).sum(0)
+        if fired.sum() < WORTHWHILE * b * n:
+            pairs, f = above(fs, 0.0)
+        else:
+            pairs, f = Dense(n, spare, fs), fs
+        totals = pairs.totals(f)
+        error = self.reconstructed(weights, batch, pairs, f).sub_(batch.y)
+        g = error * (2 / b)
+        lengths = None if self.unit else _lengths(weights["w_dec"])
+        price = torch.full_like(totals, batch.penalty / b) if lengths is None else lengths * (batch.penalty / b)
+        dz = pairs.pull(g, weights["w_dec"], price)
+        d_dec = self.decoder_gradient(weights, pairs, f, g)
+        found = self.gradients(weights, batch, centred, pairs, d_dec, dz, g)
+        if lengths is not None:
+            found["w_dec"].addcmul_(weights["w_dec"], (totals * (batch.penalty / b) / lengths)[:, None])
+        reconstruction, sparsity = error.square().sum() / b, totals @ price
+        return Outcome(
+            reconstruction + sparsity,
+            reconstruction,
+            sparsity,
+            torch.zeros_like(sparsity),
+            error,
+            fired,
+            self.through_centre(weights, found),
+        )
+
+    def losses(self, weights: Weights, batch: Batch) -> Float[Tensor, " b"]:
+        """Each token's own loss."""
+        fs = self.pre_activations(weights, self.centred(weights, batch.x)).relu_()
+        error = self.reconstructed(weights, batch, Dense(fs.shape[1]), fs) - batch.y
+        price = torch.ones_like(weights["b_enc"]) if self.unit else _lengths(weights["w_dec"])
+        return error.square().sum(1) + batch.penalty * (fs @ price)
+
+
+class JumpRelu(Objective):
+    """Every z above its latent's threshold fires; their number is kept small.
+
+    The thresholds are learnt straight through the jumps: H′ is taken to be a rectangle of width ε around them. ε is
+    the recipe's bandwidth, in units of the root mean square norm of x.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        self.centre = None
+
+    def outcome(self, weights: Weights, batch: Batch) -> Outcome:
+        b, d = batch.y.shape
+        n = len(weights["b_enc"])
+        width = self.recipe.bandwidth * batch.x.shape[1] ** 0.5
+        threshold = weights["log_threshold"].exp()
+        z = self.pre_activations(weights, batch.x)
+        floor = threshold - width / 2
+        pairs: Pairs
+        spare = torch.sub(z, floor, out=self.space.array("spare", (b, n), z)).sign_()
+        if (spare.sum() / (b * n) + 1) / 2 < WORTHWHILE:
+            pairs, zs = above(z, floor)
+        else:
+            pairs, zs = Dense(n, spare), z
+        over = zs - pairs.spread(threshold)
+        active = (over > 0).to(z.dtype)
+        f = zs * active
+        fired = pairs.totals(active)
+        error = self.reconstructed(weights, batch, pairs, f).sub_(batch.y)
+        g = error * (2 / (b * d))
+        pulled = pairs.pull(g, weights["w_dec"], None)
+        edge = (over.abs_() < width / 2).to(z.dtype).mul_(pulled * pairs.spread(threshold) + batch.penalty / b)
+        d_dec = self.decoder_gradient(weights, pairs, f, g)
+        found = self.gradients(weights, batch, batch.x, pairs, d_dec, pulled.mul_(active), g)
+        found["log_threshold"] = pairs.totals(edge) * (-threshold / width)
+        reconstruction, sparsity = error.square().sum() / (b * d), fired.sum() * (batch.penalty / b)
+        return Outcome(
+            reconstruction + sparsity, reconstruction, sparsity, torch.zeros_like(sparsity), error, fired, found
+        )
+
+
+class TopK(Objective):
+    """The k largest z of each token fire, if positive."""
+
+    def fire(self, z: Float[Tensor, "b n"]) -> tuple[Sparse, Float[Tensor, " m"]]:
+        pairs, f = largest_of_each(z, self.recipe.k)
+        return pairs, f.relu_()
+
+    def outcome(self, weights: Weights, batch: Batch) -> Outcome:
+        centred = self.centred(weights, batch.x)
+        z = self.pre_activations(weights, centred)
+        pairs, f = self.fire(z)
+        active = (f > 0).to(f.dtype)
+        variance = (batch.y - batch.y.mean(0)).square().sum()
+        error, reconstruction, g, df, d_dec = self._reconstruction(weights, batch, pairs, f, variance)
+        found = self.gradients(weights, batch, centred, pairs, d_dec, df.mul_(active), g)
+        auxiliary = torch.zeros_like(reconstruction)
+        if batch.dead is not None and len(batch.dead):
+            auxiliary = self._revive(weights, batch.dead, z, centred, error, variance, found)
+        return Outcome(
+            reconstruction + auxiliary,
+            reconstruction,
+            torch.zeros_like(reconstruction),
+            auxiliary,
+            error,
+            pairs.totals(active),
+            self.through_centre(weights, found),
+            f[f > 0].min() if active.any() else None,
+        )
+
+    def _reconstruction(
+        self, weights: Weights, batch: Batch, pairs: Sparse, f: Tensor, variance: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """x̂ − y and its loss, with the loss's gradients: by the bias, token for token, by f and by W_dec."""
+        error = self.reconstructed(weights, batch, pairs, f).sub_(batch.y)
+        g = error * (2 / variance)
+        df, d_dec = pairs.pull(g, weights["w_dec"]), self.decoder_gradient(weights, pairs, f, g)
+        return error, error.square().sum() / variance, g, df, d_dec
+
+    def _revive(
+        self,
+        weights: Weights,
+        dead: Int[Tensor, " m"],
+        z: Float[Tensor, "b n"],
+        centred: Float[Tensor, "b d_in"],
+        error: Float[Tensor, "b d_out"],
+        variance: Tensor,
+        found: dict[str, Tensor],
+    ) -> Tensor:
+        """The auxiliary loss; its gradients are added to those found."""
+        best = z[:, dead].topk(min(max(1, error.shape[1] // 2), len(dead)), dim=1, sorted=False)
+        values = z.new_zeros(len(z), len(dead)).scatter_(1, best.indices, best.values.relu_())
+        pairs: Pairs
+        if best.values.shape[1] < WORTHWHILE * len(dead):
+            pairs, f = above(values, 0.0)
+        else:
+            pairs, f = Dense(len(dead), None, values), values
+        w_dec = weights["w_dec"][dead]
+        missing = pairs.decode(f, w_dec).add_(error)
+        share = self.recipe.auxiliary / variance
+        g = missing * (2 * share)
+        dz = pairs.pull(g, w_dec, None)
+        found["w_dec"].index_add_(0, dead, pairs.push(f, g))
+        found["w_enc"].index_add_(0, dead, pairs.push(dz, centred))
+        found["b_enc"].index_add_(0, dead, pairs.totals(dz))
+        return missing.square().sum() * share
+
+
+class BatchTopK(TopK):
+    """The k·b largest z of the batch fire, if positive."""
+
+    def fire(self, z: Float[Tensor, "b n"]) -> tuple[Sparse, Float[Tensor, " m"]]:
+        return largest_of_all(z, self.recipe.k * len(z))
+
+
+class Matryoshka(BatchTopK):
+    """The same; the first latents alone must reconstruct too, for several sizes of "first"."""
+
+    def _reconstruction(
+        self, weights: Weights, batch: Batch, pairs: Sparse, f: Tensor, variance: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        w_dec = weights["w_dec"]
+        shells = list(_shells(self.recipe.nested, len(w_dec)))
+        error = self._offset(weights, batch, torch.zeros_like(batch.y)).sub_(batch.y)
+        inner: list[tuple[int, int, Sparse, Tensor]] = []
+        errors: list[Tensor] = []
+        for low, high in shells:
+            part, at = pairs.within(low, high)
+            error = error + part.decode(f[at], w_dec[low:high])
+            inner.append((low, high, part, at))
+            errors.append(error)
+        share = 1 / (len(shells) * variance)
+        # A latent of a shell is in the dictionaries of that shell and of all around it.
+        g = torch.zeros_like(error)
+        df, d_dec = torch.empty_like(f), torch.empty_like(w_dec)
+        for (low, high, part, at), off in zip(reversed(inner), reversed(errors), strict=True):
+            g = g + off * (2 * share)
+            df[at] = part.pull(g, w_dec[low:high])
+            d_dec[low:high] = part.push(f[at], g)
+        loss = torch.stack([off.square().sum() for off in errors]).sum() * share
+        return error, loss, g, df, d_dec
+
+
+def _lengths(w_dec: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    """‖W_dec[j]‖, never 0: it is divided by."""
+    return w_dec.norm(dim=1).clamp_min_(torch.finfo(w_dec.dtype).tiny)
+
+
+def _shells(nested: tuple[float, ...], n: int) -> Iterator[tuple[int, int]]:
+    """The latents that each nested dictionary adds to the one within it: from, to before."""
+    low = 0
+    for share in sorted(nested):
+        high = max(low, round(share * n))
+        if high > low:
+            yield low, high
+        low = high
+
+
+def objective_of(recipe: Recipe) -> Objective:
+    """The objective of a recipe."""
+    kinds: dict[str, type[Objective]] = {
+        "relu": Relu, "topk": TopK, "batchtopk": BatchTopK, "jumprelu": JumpRelu, "matryoshka": Matryoshka,
+    }  # fmt: skip
+    return kinds[recipe.architecture](recipe)
