@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .autoencoder import Autoencoder
+    from .formats import load, load_all, save
     from .recipe import Recipe, TrainingPlan
 
 _HOMES = {
     "Autoencoder": ".autoencoder",
     "Recipe": ".recipe",
     "TrainingPlan": ".recipe",
+    "load": ".formats",
+    "load_all": ".formats",
+    "save": ".formats",
 }
 
-__all__ = ["Autoencoder", "Recipe", "TrainingPlan"]
+__all__ = ["Autoencoder", "Recipe", "TrainingPlan", "load", "load_all", "save"]
 
 
 def __getattr__(name: str) -> Any:
