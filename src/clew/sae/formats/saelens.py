@@ -44,6 +44,7 @@ _ACTIVATIONS: Mapping[str, Activation] = {
     "batchtopk": "jumprelu",  # of a checkpoint: finished ones are saved as jumprelu
     "matryoshka_batchtopk": "jumprelu",
 }
+_TRAINED_AS = {"standard": "relu", "matryoshka_batchtopk": "matryoshka"}
 _MODELS = {"smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}  # our short names, and how others know them
 
 
@@ -312,10 +313,11 @@ def _own_origin(own: Mapping[str, Any], path: Path) -> Origin:
 def _origin(given: Mapping[str, Any], metadata: Mapping[str, Any], kind: str, model: str | None, path: Path) -> Origin:
     context, bos = metadata.get("context_size"), metadata.get("prepend_bos")
     tokens = given.get("training_tokens", metadata.get("training_tokens"))
+    trained_as = text(metadata.get("training_architecture")) or kind
     return Origin(
         name=path.parent.name,
         format="saelens",
-        architecture="relu" if kind == "standard" else kind,
+        architecture=_TRAINED_AS.get(trained_as, trained_as),
         model=model,
         context=context if isinstance(context, int) else None,
         bos=bos if isinstance(bos, bool) else None,
