@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .autoencoder import Autoencoder
     from .formats import load, load_all, save
     from .recipe import Recipe, TrainingPlan
+    from .training import train
 
 _HOMES = {
     "Autoencoder": ".autoencoder",
@@ -20,9 +21,10 @@ _HOMES = {
     "load": ".formats",
     "load_all": ".formats",
     "save": ".formats",
+    "train": ".training",
 }
 
-__all__ = ["Autoencoder", "Recipe", "TrainingPlan", "load", "load_all", "save"]
+__all__ = ["Autoencoder", "Recipe", "TrainingPlan", "load", "load_all", "save", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,438 @@
+"""A training: one pass over a text, from which one or several autoencoders learn (docs/training.md, "A run").
+
+1. The text is read and kept as tokens. 2. The model fills a buffer with what the sites hold; the constants that scale
+each site's activations and the first weights come from it. 3. Step by step, every autoencoder learns from the same
+rows. What is done is saved now and then, whole, and the same call goes on from there: on a CPU with the same bits as if
+nothing had happened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from torch import Tensor
+
+from ..corpus.contexts import Contexts, read_contexts
+from ..corpus.texts import Corpus, corpus_of
+from ..errors import BadCheckpoint, ClewError, UsageError
+from ..models.fingerprint import fingerprint
+from ..models.sites import check_site
+from ..models.subject import HasSubject, SubjectModel
+from ..models.tape import Stop
+from . import checkpoint
+from .activations import Buffer, Stream
+from .autoencoder import Autoencoder
+from .checkpoint import Checkpoint
+from .folder import CHECKPOINT, VERSION, Manifest, held, prepared, state_of, tidy, trainings
+from .formats import load, save
+from .learner import Learner
+from .log import Log, read_log
+from .recipe import TrainingPlan
+from .records import Resampled, Stage, TrainingState, TrainPoint
+from .splicing import ce_recovered
+from .trackers import Tracker
+
+__all__ = ["TrainEvent", "read_log", "state_of", "train", "training", "trainings"]
+
+TrainEvent = TrainingState | TrainPoint | Resampled
+
+_MEASURED = 8  # contexts that are not trained on, for the CE recovered; at most a tenth of all
+_SHARD = 262_144  # tokens of text in a file
+_FLUSHED = 2.0  # seconds between two writings of the log
+_PACE = 30.0  # seconds that the speed is a mean of
+_GO_ON = "the same command goes on from there."
+
+
+def train(
+    model: HasSubject,
+    plan: TrainingPlan,
+    corpus: Corpus | str | None,
+    out: Path | str,
+    *,
+    stop: Stop | None = None,
+    replace: bool = False,
+    trackers: Sequence[Tracker] = (),
+) -> list[Autoencoder]:
+    """`training` to its end (or to where `stop` ends it): the autoencoders of the plan, in its order.
+
+    None at all if it was stopped before its first step.
+    """
+    for _ in training(model, plan, corpus, out, stop=stop, replace=replace, trackers=trackers):
+        pass
+    folders = [Path(out) / recipe.name for recipe in plan.recipes]
+    return [load(str(folder)) for folder in folders if folder.is_dir()]
+
+
+def training(
+    model: HasSubject,
+    plan: TrainingPlan,
+    corpus: Corpus | str | None,
+    out: Path | str,
+    *,
+    stop: Stop | None = None,
+    replace: bool = False,
+    trackers: Sequence[Tracker] = (),
+) -> Iterator[TrainEvent]:
+    """Train autoencoders into the folder `out`, telling how far it is: a state at the start, at every saving and at the
+    end, a point for every autoencoder and row of the log, and every resampling.
+
+    A training that was interrupted goes on where it was saved last; a complete one is left alone. `replace` throws away
+    what there is. When `stop` says so, and on Ctrl-C or SIGTERM (which raise KeyboardInterrupt after that), it saves
+    what is learned so far, the autoencoders too. Closing the iterator does the same.
+    Raises UsageError, BadSite, TrainingExists, Busy, NoSpace, NothingToLearn, NotFinite, BadCheckpoint and what the
+    corpus raises.
+    """
+    subject, folder, plan = model.subject, Path(out).absolute(), plan.checked()
+    _check(subject, plan)
+    found = corpus_of(corpus) if corpus is None or isinstance(corpus, str) else corpus
+    now = time.time()
+    manifest = Manifest(
+        version=VERSION,
+        plan=plan.to_dict(),
+        model={
+            "name": Path(subject.name).name if Path(subject.name).exists() else subject.name,
+            "fingerprint": fingerprint(subject),
+            "dtype": str(subject.hf.dtype).removeprefix("torch."),
+        },
+        corpus={"description": found.description, "identity": found.identity},
+        started=now,
+        updated=now,
+        pid=os.getpid(),
+    )
+    with held(folder):
+        manifest = prepared(folder, manifest, replace)
+        if manifest.stage == "done":
+            tidy(folder)
+            yield manifest.state(folder)
+            return
+        with _listening() as interrupted:
+            run = _Training(subject, found, plan, folder, manifest, trackers, lambda: interrupted() or _asked(stop))
+            yield from run.events()
+            if interrupted():
+                raise KeyboardInterrupt
+
+
+class _Training:
+    """A training under way in its folder, which nobody else has."""
+
+    def __init__(
+        self,
+        subject: SubjectModel,
+        corpus: Corpus,
+        plan: TrainingPlan,
+        folder: Path,
+        manifest: Manifest,
+        trackers: Sequence[Tracker],
+        stop: Stop,
+    ) -> None:
+        self._subject, self._corpus, self._plan, self._folder = subject, corpus, plan, folder
+        self._manifest, self._trackers, self._stop = manifest, trackers, stop
+        self._total = plan.steps * plan.batch
+        self._sites = sorted({site for recipe in plan.recipes for site in (recipe.site, recipe.target)})
+        self._first = max(plan.skip, int(plan.bos))
+        self._log, self._flushed = Log(folder), time.monotonic()
+        self._learners: list[Learner] = []
+        self._scales: dict[str, float] = {}
+        self._step = self._saved = 0
+        self._notes: list[str] = []
+        self._tracking: list[Tracker] = []
+        self._is_over = False
+
+    def events(self) -> Iterator[TrainEvent]:
+        """All there is to do, and the folder left in order however it ends."""
+        try:
+            yield from self._run()
+        except GeneratorExit:
+            if not self._is_over:
+                self._leave()
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            self._fail(error)
+            raise
+
+    def _run(self) -> Iterator[TrainEvent]:
+        yield from self._read_text()
+        if not self._stop():
+            contexts = Contexts.open(self._folder)
+            kept = min(_MEASURED, len(contexts) // 10)
+            count = len(contexts) - kept
+            self._measured = contexts.batch(count, kept) if kept else None
+            self._stream = Stream(self._subject, contexts, count, self._sites, self._first, self._plan.seed)
+            self._buffer = Buffer(self._stream, self._plan.buffer, self._total, self._plan.seed)
+            self._note(contexts, count)
+            self._resume()
+            yield self._tell("running")
+            for tracker in self._trackers:
+                tracker.begin(self._state, self._plan.to_dict(), self._manifest.started, self._step)
+                self._tracking.append(tracker)
+            yield from self._learn()
+        yield self._finish() if self._step == self._plan.steps else self._leave()
+
+    def _read_text(self) -> Iterator[TrainingState]:
+        plan = self._plan
+        contexts = -(-self._total // (plan.context - self._first)) + _MEASURED
+        for done in read_contexts(
+            self._folder, self._subject, self._corpus,
+            tokens=contexts * plan.context, length=plan.context, bos=plan.bos, seed=plan.seed,
+            shard=max(1, _SHARD // plan.context),
+        ):  # fmt: skip
+            yield self._tell("running", f"Reading text: {done:,} of {contexts * plan.context:,} tokens.")
+            if self._stop():
+                return
+
+    def _note(self, contexts: Contexts, count: int) -> None:
+        """What is to be known of the text."""
+        self._notes = list(contexts.notes)
+        there = count * (self._plan.context - self._first)
+        if there < self._total:
+            self._notes.append(
+                f"There are {there:,} tokens to train on: they are gone through {self._total / there:.1f} times, each "
+                "time in another order."
+            )
+
+    def _resume(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        last = checkpoint.load(self._folder / CHECKPOINT)
+        if last is None:
+            if self._manifest.saved:
+                raise BadCheckpoint(
+                    f"The checkpoint of {self._folder.name} is missing.", "Train again with --replace, or elsewhere."
+                )
+            self._log.resume(0)
+            return
+        numbers, tensors = last.numbers, last.tensors
+        self._buffer.load(_part(tensors, "buffer"), numbers["buffer"])
+        self._scales = numbers["scales"]
+        self._learners = [
+            Learner.resume(recipe, self._plan, self._scales, self._stream, tensors, numbers["runs"][recipe.name])
+            for recipe in self._plan.recipes
+        ]
+        self._step = self._saved = last.step
+        self._log.resume(last.step)
+
+    def _learn(self) -> Iterator[TrainEvent]:
+        """Steps until all are done or it is to stop. Between two events everything is fit to be saved."""
+        plan = self._plan
+        pace = _Pace(self._total, self._tokens)
+        while self._step < plan.steps:
+            if self._stop():
+                return
+            if not self._buffer.is_ready:
+                self._buffer.read()
+                continue
+            if not self._learners:
+                self._begin()
+            yield from self._resample()
+            rows = self._buffer.draw(plan.batch)
+            for learner in self._learners:
+                learner.step(rows)
+            self._step += 1
+            pace.mark(self._tokens)
+            yield from self._points(pace)
+            if self._crossed(plan.save_every) and self._step < plan.steps:
+                self._save()
+                yield self._tell("running")
+
+    def _begin(self) -> None:
+        """Estimate the scales, and draw the first weights, from the first filling of the buffer."""
+        self._scales = {str(site): self._buffer.scale(site) for site in self._sites}
+        self._learners = [
+            Learner.begin(recipe, self._plan, self._scales, self._buffer) for recipe in self._plan.recipes
+        ]
+
+    def _resample(self) -> Iterator[Resampled]:
+        # Asked before a step and not after the last: what is due when it is stopped is done when it goes on.
+        for learner in self._learners:
+            count = learner.resample(self._stream)
+            if count:
+                event = Resampled(learner.recipe.name, self._step, self._tokens, count)
+                self._track(event)
+                yield event
+
+    def _points(self, pace: _Pace) -> Iterator[TrainPoint]:
+        """The rows of the log that are due."""
+        measuring = self._plan.evaluate_every > 0 and (
+            self._crossed(self._plan.evaluate_every) or self._step == self._plan.steps
+        )
+        if not (measuring or self._step % self._plan.log_every == 0 or self._step == self._plan.steps):
+            return
+        points = []
+        for learner in self._learners:
+            ce = self._ce_recovered(learner) if measuring else None
+            points.append(learner.point(self._step, self._tokens, pace.tokens_per_s, pace.seconds_left, ce))
+        for point in points:
+            self._log.add(point)
+            self._track(point)
+        if time.monotonic() - self._flushed >= _FLUSHED:
+            self._log.flush()
+            self._tell("running")
+            self._flushed = time.monotonic()
+        yield from points
+
+    def _ce_recovered(self, learner: Learner) -> float | None:
+        if self._measured is None:
+            return None
+        found = ce_recovered(self._subject, self._autoencoder(learner), self._measured, self._first)
+        return found if found is not None and math.isfinite(found) else None
+
+    def _save(self) -> None:
+        """Write a checkpoint. Raises NoSpace; the one before is kept then."""
+        if self._step == self._saved:
+            return
+        self._log.flush()
+        rows, position = self._buffer.state()
+        tensors = {f"buffer/{site}": values for site, values in rows.items()}
+        runs = {}
+        for learner in self._learners:
+            learned, runs[learner.recipe.name] = learner.state()
+            tensors |= learned
+        numbers = {"buffer": position, "scales": self._scales, "runs": runs}
+        checkpoint.save(self._folder / CHECKPOINT, Checkpoint(self._step, numbers, tensors))
+        self._saved = self._step
+        self._log.merge()
+
+    def _finish(self) -> TrainingState:
+        self._log.merge()
+        self._keep()
+        self._saved = self._step
+        state = self._tell("done")
+        tidy(self._folder)
+        return self._end(state)
+
+    def _leave(self) -> TrainingState:
+        """Save and stop."""
+        if self._step:
+            self._save()
+            self._keep()
+        return self._end(self._tell("stopped", f"Stopped after {self._tokens:,} tokens; {_GO_ON}"))
+
+    def _fail(self, error: BaseException) -> None:
+        """Say in the folder why it ended; what is not saved is lost."""
+        self._step = self._saved
+        with suppress(ClewError):  # a disk that is full takes no message
+            if isinstance(error, KeyboardInterrupt):
+                self._end(self._tell("stopped", f"Interrupted after {self._tokens:,} tokens; {_GO_ON}"))
+            else:
+                self._end(self._tell("failed", str(error) or type(error).__name__))
+
+    def _keep(self) -> None:
+        """Write the autoencoders."""
+        for learner in self._learners:
+            save(self._autoencoder(learner), self._folder / learner.recipe.name)
+
+    def _autoencoder(self, learner: Learner) -> Autoencoder:
+        return learner.autoencoder(self._manifest.model["name"])
+
+    def _tell(self, stage: Stage, message: str = "") -> TrainingState:
+        """Write down how far it is. Raises NoSpace."""
+        self._manifest = dataclasses.replace(
+            self._manifest,
+            stage=stage,
+            message=" ".join([*([message] if message else []), *self._notes]),
+            tokens=self._tokens,
+            saved=self._saved * self._plan.batch,
+            updated=time.time(),
+        )
+        self._manifest.write(self._folder)
+        return self._state
+
+    @property
+    def _state(self) -> TrainingState:
+        return self._manifest.state(self._folder)
+
+    @property
+    def _tokens(self) -> int:
+        return self._step * self._plan.batch
+
+    def _crossed(self, every: int) -> bool:
+        """Whether the last step went over a multiple of so many tokens."""
+        return self._tokens // every > (self._tokens - self._plan.batch) // every
+
+    def _track(self, event: TrainPoint | Resampled) -> None:
+        for tracker in self._tracking:
+            tracker.add(event)
+
+    def _end(self, state: TrainingState) -> TrainingState:
+        self._is_over = True
+        while self._tracking:
+            self._tracking.pop().end(state)
+        return state
+
+
+class _Pace:
+    """How fast it goes: over the last half minute, and all that interrupts it counted."""
+
+    def __init__(self, total: int, tokens: int) -> None:
+        self._total = total
+        self._marks = deque([(time.monotonic(), tokens)])
+
+    def mark(self, tokens: int) -> None:
+        now = time.monotonic()
+        self._marks.append((now, tokens))
+        while len(self._marks) > 2 and self._marks[1][0] < now - _PACE:
+            self._marks.popleft()
+
+    @property
+    def tokens_per_s(self) -> float:
+        (then, before), (now, tokens) = self._marks[0], self._marks[-1]
+        return (tokens - before) / max(now - then, 1e-9)
+
+    @property
+    def seconds_left(self) -> float:
+        return (self._total - self._marks[-1][1]) / self.tokens_per_s
+
+
+def _check(subject: SubjectModel, plan: TrainingPlan) -> None:
+    """Raises BadSite or UsageError for what this model cannot do."""
+    for recipe in plan.recipes:
+        check_site(subject.anatomy, recipe.site)
+        check_site(subject.anatomy, recipe.target)
+    if plan.context > subject.max_length:
+        raise UsageError(
+            f"Contexts of {plan.context:,} tokens cannot be read: {subject.name} takes up to {subject.max_length:,}.",
+            "Choose a shorter context.",
+        )
+    if plan.bos and subject.bos_id is None:
+        raise UsageError(f"{subject.name} has no start token.", "Train without it.")
+
+
+def _asked(stop: Stop | None) -> bool:
+    return stop is not None and stop()
+
+
+def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    prefix = f"{name}/"
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+@contextmanager
+def _listening() -> Iterator[Stop]:
+    """Whether Ctrl-C or SIGTERM came: the first is only noted, so that a step is not cut in two; a second one
+    interrupts at once. Other threads than the main one are not told of signals.
+    """
+    noted = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal noted
+        if noted:
+            raise KeyboardInterrupt
+        noted = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
