@@ -1,7 +1,10 @@
+import { escaped } from "../url/route";
 import type {
+  AddRequest,
   Alignment,
   Answer,
   AtlasStatus,
+  Autoencoder,
   Card,
   CoFirings,
   ComparedAnswers,
@@ -19,11 +22,17 @@ import type {
   PushMatches,
   PushSearch,
   Question,
+  Rating,
+  Report,
   Status,
   TokenCheck,
   TokenList,
   TokenMatches,
   TokenSearch,
+  Training,
+  Trainings,
+  TrainPoint,
+  TrainRequest,
   Weights,
 } from "./types";
 
@@ -79,35 +88,67 @@ export const api = {
     call<TokenMatches>("/api/search/token", asked, signal),
   searchPushed: (asked: PushSearch, signal?: AbortSignal) =>
     call<PushMatches>("/api/search/pushed", asked, signal),
+  autoencoders: (signal?: AbortSignal) =>
+    call<{ rows: Autoencoder[] }>("/api/autoencoders", undefined, signal),
+  addAutoencoder: (asked: AddRequest, signal?: AbortSignal) =>
+    call<Autoencoder>("/api/autoencoders", asked, signal),
+  removeAutoencoder: (name: string) => send("DELETE", autoencoderPath(name)),
+  report: (name: string, signal?: AbortSignal) =>
+    call<Report>(`${autoencoderPath(name)}/report`, undefined, signal),
+  rate: (name: string, index: number, rating: Rating) =>
+    send("PUT", `${autoencoderPath(name)}/ratings/${index}`, { rating }),
+  trainings: (signal?: AbortSignal) => call<Trainings>("/api/trainings", undefined, signal),
+  train: (asked: TrainRequest, signal?: AbortSignal) => call<Training>("/api/trainings", asked, signal),
+  training: (name: string, signal?: AbortSignal) => call<Training>(trainingPath(name), undefined, signal),
+  trainingLog: (name: string, signal?: AbortSignal) =>
+    call<{ rows: TrainPoint[] }>(`${trainingPath(name)}/log`, undefined, signal),
+  stopTraining: (name: string) => call<Training>(`${trainingPath(name)}/stop`, null),
+  resumeTraining: (name: string) => call<Training>(`${trainingPath(name)}/resume`, null),
+  removeTraining: (name: string) => send("DELETE", trainingPath(name)),
 };
+
+export function autoencoderPath(name: string): string {
+  return `/api/autoencoders/${escaped(name)}`;
+}
+
+export function trainingPath(name: string): string {
+  return `/api/trainings/${encodeURIComponent(name)}`;
+}
 
 function componentPath(id: string): string {
   return `/api/components/${encodeURIComponent(id)}`;
 }
 
+/** What the server answers: to a GET, or to a POST of a body; null is an empty one. */
 async function call<T>(path: string, body: unknown, signal?: AbortSignal, mark?: string): Promise<T> {
-  let response: Response;
-  let text: string;
-  try {
-    response = await fetch(path, {
-      signal,
-      ...(body === undefined
-        ? {}
-        : {
-            method: "POST",
-            headers: { "content-type": "application/json" },
-            body: JSON.stringify(body),
-          }),
-    });
-    text = await response.text();
-  } catch (cause) {
-    if (signal?.aborted) throw cause;
-    throw unreachable();
-  }
+  const { response, text } = await ask(body === undefined ? "GET" : "POST", path, body ?? undefined, signal);
   if (mark && response.ok) performance.mark(mark);
   const value = parse(text);
   if (response.ok && value !== undefined) return value as T;
   throw failure(value, response.status);
+}
+
+/** Has the server do what has no answer of interest. */
+async function send(method: "PUT" | "DELETE", path: string, body?: unknown): Promise<void> {
+  const { response, text } = await ask(method, path, body);
+  if (!response.ok) throw failure(parse(text), response.status);
+}
+
+async function ask(
+  method: "GET" | "POST" | "PUT" | "DELETE",
+  path: string,
+  body: unknown,
+  signal?: AbortSignal,
+): Promise<{ response: Response; text: string }> {
+  const sent =
+    body === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  try {
+    const response = await fetch(path, { method, signal, ...sent });
+    return { response, text: await response.text() };
+  } catch (cause) {
+    if (signal?.aborted) throw cause;
+    throw unreachable();
+  }
 }
 
 export function unreachable(): Failure {

@@ -1,4 +1,4 @@
-import { Failure, failure, parse, unreachable } from "./client";
+import { Failure, failure, parse, trainingPath, unreachable } from "./client";
 import type { components } from "./schema";
 
 type Schemas = components["schemas"];
@@ -21,32 +21,77 @@ export interface Streams {
     body: Schemas["CollectRequest"];
     events: { progress: Schemas["CollectProgress"]; done: Schemas["CollectDone"] };
   };
+  "/api/autoencoders/{name}/report": {
+    body: Schemas["JudgeRequest"];
+    events: { progress: Schemas["EvaluationProgress"]; done: Schemas["Report"] };
+  };
+}
+
+/** The events of a training, which goes on whether somebody watches or not. */
+interface TrainingEvents {
+  state: Schemas["TrainingState"];
+  points: Schemas["TrainPoints"];
 }
 
 type Named<Events> = { [Name in keyof Events]: { name: Name; data: Events[Name] } }[keyof Events];
 /** One event of a stream, told apart by its name. */
 export type StreamEvent<Path extends keyof Streams> = Named<Streams[Path]["events"]>;
+export type TrainingEvent = Named<TrainingEvents>;
 
 /**
  * Asks for long work and hands on each event as it comes; resolves after `done`.
  *
- * Rejects with a `Failure` for an error reply, an `error` event and a connection that ends without `done`. Aborting
- * the signal closes the connection, which cancels the work, and rejects with the signal's reason.
+ * `address` is the path with its parameters filled in, where it has any. Rejects with a `Failure` for an error reply, an
+ * `error` event and a connection that ends without `done`. Aborting the signal closes the connection, which cancels the
+ * work, and rejects with the signal's reason.
  */
-export async function stream<Path extends keyof Streams>(
+export function stream<Path extends keyof Streams>(
   path: Path,
   body: Streams[Path]["body"],
   onEvent: (event: StreamEvent<Path>) => void,
   signal?: AbortSignal,
+  address: string = path,
+): Promise<void> {
+  const init = {
+    method: "POST",
+    headers: { "content-type": "application/json", accept: "text/event-stream" },
+    body: JSON.stringify(body),
+  };
+  return read(address, init, signal, ({ name, data }) => {
+    onEvent({ name, data } as StreamEvent<Path>);
+    return name === "done";
+  });
+}
+
+/**
+ * Watches a training, from after step `after` of its log; resolves once it does not run any more.
+ *
+ * Rejects as `stream` does. Aborting the signal ends the watching, and nothing else.
+ */
+export function watchTraining(
+  name: string,
+  after: number | null,
+  onEvent: (event: TrainingEvent) => void,
+  signal?: AbortSignal,
+): Promise<void> {
+  const address = `${trainingPath(name)}/events${after === null ? "" : `?after=${after}`}`;
+  return read(address, { headers: { accept: "text/event-stream" } }, signal, ({ name, data }) => {
+    const event = { name, data } as TrainingEvent;
+    onEvent(event);
+    return event.name === "state" && event.data.stage !== "running";
+  });
+}
+
+/** Hands on each event of a reply until `onEvent` says that it was the last. */
+async function read(
+  address: string,
+  init: RequestInit,
+  signal: AbortSignal | undefined,
+  onEvent: (event: { name: string; data: unknown }) => boolean,
 ): Promise<void> {
   let response: Response;
   try {
-    response = await fetch(path, {
-      method: "POST",
-      headers: { "content-type": "application/json", accept: "text/event-stream" },
-      body: JSON.stringify(body),
-      signal,
-    });
+    response = await fetch(address, { ...init, signal });
   } catch (cause) {
     if (signal?.aborted) throw cause;
     throw unreachable();
@@ -56,19 +101,18 @@ export async function stream<Path extends keyof Streams>(
   const reader = response.body.getReader();
   // It decodes across chunk borders, and takes a byte order mark off.
   const decoder = new TextDecoder();
-  const read = eventReader();
+  const complete = eventReader();
   try {
     for (;;) {
       const { done, value } = await chunk(reader, signal);
       if (done) throw hungUp();
-      for (const { name, data } of read(decoder.decode(value, { stream: true }))) {
+      for (const { name, data } of complete(decoder.decode(value, { stream: true }))) {
         signal?.throwIfAborted();
         const parsed = parse(data);
         if (name === "error") throw failure(parsed, response.status);
         if (parsed === undefined)
           throw new Failure("failed", "The server sent what is not JSON.", "Its log says more.");
-        onEvent({ name, data: parsed } as StreamEvent<Path>);
-        if (name === "done") return;
+        if (onEvent({ name, data: parsed })) return;
       }
     }
   } finally {

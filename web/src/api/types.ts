@@ -60,3 +60,20 @@ export type PromptSearch = Required<Schemas["PromptSearch"]>;
 export type TokenSearch = Required<Schemas["TokenSearch"]>;
 export type PushSearch = Required<Schemas["PushSearch"]>;
 export type CollectProgress = Schemas["CollectProgress"];
+
+// Autoencoders: the shelf, trainings, reports.
+export type Autoencoder = Schemas["ListedAutoencoder"];
+export type AddRequest = Required<Schemas["AddRequest"]>;
+export type JudgeRequest = Required<Schemas["JudgeRequest"]>;
+export type RecipeRequest = Required<Schemas["RecipeRequest"]>;
+export type TrainRequest = Required<Schemas["TrainRequest"]> & { recipes: RecipeRequest[] };
+export type Architecture = RecipeRequest["architecture"];
+export type Training = Schemas["TrainingState"];
+export type Trainings = Schemas["Trainings"];
+export type TrainPoint = Schemas["TrainPoint"];
+export type LatentHistogram = Schemas["LatentHistogram"];
+export type Report = Schemas["Report"];
+export type Probe = Schemas["Probe"];
+export type LatentSample = Schemas["LatentSample"];
+export type Rating = Schemas["Rated"]["rating"];
+export type JudgeProgress = Schemas["EvaluationProgress"];

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { count, percent, seconds, signed } from "./number";
+import { amount, count, percent, seconds, short, signed } from "./number";
 
 describe("signed", () => {
   test.each([
@@ -22,6 +22,23 @@ describe("signed", () => {
 
 test("shares are percentages without a sign", () => {
   expect([0.921, 0.000123, 1, 0].map(percent)).toEqual(["92.1%", "0.0123%", "100%", "0%"]);
+});
+
+test("what cannot be below zero has no sign", () => {
+  expect([0.0841, 32, 0, Number.NaN].map(amount)).toEqual(["0.0841", "32.0", "0", "–"]);
+});
+
+test("large counts are short", () => {
+  expect([0, 950, 1000, 20_480, 300_000, 999_900, 1_500_000, 2e9].map(short)).toEqual([
+    "0",
+    "950",
+    "1k",
+    "20.5k",
+    "300k",
+    "1M",
+    "1.5M",
+    "2G",
+  ]);
 });
 
 test("seconds and counts read as a person writes them", () => {

@@ -16,6 +16,24 @@ export function signed(value: number | null | undefined): string {
   return sign + threeDigits(Math.abs(value));
 }
 
+/** As `signed`, for what cannot be below zero: it has no sign to show. */
+export function amount(value: number | null | undefined): string {
+  return signed(value).replace(/^\+/, "");
+}
+
+const UNITS = [
+  [1e9, "G"],
+  [1e6, "M"],
+  [1e3, "k"],
+] as const;
+
+/** A large count in short, three significant digits at most: "950", "20.5k", "1.5M". */
+export function short(value: number): string {
+  for (const [unit, letter] of UNITS)
+    if (value >= unit * 0.9995) return `${Number((value / unit).toPrecision(3))}${letter}`;
+  return String(Number(value.toPrecision(3)));
+}
+
 /** A share between 0 and 1 in percent, three significant digits: "92.1%", "0.0123%". It has no sign to show. */
 export function percent(share: number): string {
   return share === 0 ? "0%" : `${threeDigits(share * 100)}%`;

@@ -1,6 +1,14 @@
 import { describe, expect, test } from "vitest";
 import { type ComponentView, readComponentView, writeComponentView } from "./componentView";
-import { componentAddress, componentOf, readAsked, readComponent, readRoute } from "./route";
+import {
+  autoencoderAddress,
+  componentAddress,
+  componentOf,
+  readAsked,
+  readComponent,
+  readRoute,
+  trainingAddress,
+} from "./route";
 import { readLayers, readSearchView, type SearchView, writeLayers, writeSearchView } from "./searchView";
 
 const SHAPE = { n_layers: 30, n_heads: 9, n_neurons: 1536 };
@@ -14,8 +22,23 @@ test.each([
   ["/c/attn.23.3/", { page: "component", id: "attn.23.3" }],
   ["/c/%zz", { page: "component", id: "%zz" }],
   ["/c/a/b", { page: "debugger" }],
+  ["/saes", { page: "autoencoders" }],
+  ["/saes/", { page: "autoencoders" }],
+  ["/saes/trainings", { page: "autoencoders" }],
+  ["/saes/train", { page: "train" }],
+  ["/saes/mlp_out.10-topk-4608-k32", { page: "autoencoder", name: "mlp_out.10-topk-4608-k32" }],
+  ["/saes/trainings/one%20two", { page: "training", name: "one two" }],
+  ["/saes/first/resid.0-topk", { page: "autoencoder", name: "first/resid.0-topk" }],
+  ["/saes//", { page: "debugger" }],
 ])("%s opens its page", (path, route) => {
   expect(readRoute(path)).toEqual(route);
+});
+
+test("a name survives its address, whatever is in it", () => {
+  for (const name of ["mlp_out.10", "a/b c", "100%", "ünï?#"]) {
+    expect(readRoute(autoencoderAddress(name))).toEqual({ page: "autoencoder", name });
+    if (!name.includes("/")) expect(readRoute(trainingAddress(name))).toEqual({ page: "training", name });
+  }
 });
 
 test("a prompt goes along from page to page", () => {

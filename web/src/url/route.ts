@@ -1,11 +1,25 @@
 /** Which page an address opens. */
-export type Route = { page: "debugger" } | { page: "component"; id: string } | { page: "search" };
+export type Route =
+  | { page: "debugger" }
+  | { page: "component"; id: string }
+  | { page: "search" }
+  | { page: "autoencoders" }
+  | { page: "autoencoder"; name: string }
+  | { page: "train" }
+  | { page: "training"; name: string };
 
 /** The page of a path. The debugger answers for every path that no other page has. */
 export function readRoute(path: string): Route {
   const component = /^\/c\/([^/]*)\/?$/.exec(path)?.[1];
   if (component !== undefined) return { page: "component", id: unescaped(component) };
   if (/^\/search\/?$/.test(path)) return { page: "search" };
+  const training = /^\/saes\/trainings\/([^/]+)\/?$/.exec(path)?.[1];
+  if (training !== undefined) return { page: "training", name: unescaped(training) };
+  if (/^\/saes\/train\/?$/.test(path)) return { page: "train" };
+  // Trainings are listed beside what came of them.
+  if (/^\/saes(\/trainings)?\/?$/.test(path)) return { page: "autoencoders" };
+  const autoencoder = /^\/saes\/([^/]+(?:\/[^/]+)*)\/?$/.exec(path)?.[1];
+  if (autoencoder !== undefined) return { page: "autoencoder", name: unescaped(autoencoder) };
   return { page: "debugger" };
 }
 
@@ -43,6 +57,24 @@ export function debuggerAddress(asked: Asked | null): string {
 /** The address of the search, with a prompt to search by. */
 export function searchAddress(asked: Asked | null): string {
   return `/search${spelled(asked)}`;
+}
+
+export const AUTOENCODERS = "/saes";
+export const TRAIN = "/saes/train";
+
+/** The address of what an autoencoder is worth; one of a training is named TRAINING/NAME. */
+export function autoencoderAddress(name: string): string {
+  return `${AUTOENCODERS}/${escaped(name)}`;
+}
+
+/** The address of a training, as it runs and after. */
+export function trainingAddress(name: string): string {
+  return `${AUTOENCODERS}/trainings/${encodeURIComponent(name)}`;
+}
+
+/** A name as part of a path; what it has of slashes stays. */
+export function escaped(name: string): string {
+  return name.split("/").map(encodeURIComponent).join("/");
 }
 
 function spelled(asked: Asked | null): string {

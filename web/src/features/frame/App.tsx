@@ -7,6 +7,10 @@ import { type Asked, debuggerAddress, type Route, readAsked, readRoute } from ".
 import { Collecting } from "../atlas/Collecting";
 import { ComponentPage } from "../component/ComponentPage";
 import { DebuggerPage } from "../debugger/DebuggerPage";
+import { AutoencodersPage } from "../sae/AutoencodersPage";
+import { ReportPage } from "../sae/ReportPage";
+import { TrainingPage } from "../sae/TrainingPage";
+import { TrainPage } from "../sae/TrainPage";
 import { SearchPage } from "../search/SearchPage";
 import { Help } from "./Help";
 import { TopBar } from "./TopBar";
@@ -43,19 +47,32 @@ export function App() {
               finder={finder}
               onHelp={() => setHelping(true)}
             />
-            {route.page === "component" ? (
-              <ComponentPage named={route.id} />
-            ) : route.page === "search" ? (
-              <SearchPage />
-            ) : (
-              <DebuggerPage />
-            )}
+            <Page route={route} />
             {helping && <Help page={route.page} onClose={() => setHelping(false)} />}
           </div>
         </Collecting>
       </DebuggerContext>
     </AskedContext>
   );
+}
+
+function Page({ route }: { route: Route }) {
+  switch (route.page) {
+    case "component":
+      return <ComponentPage named={route.id} />;
+    case "search":
+      return <SearchPage />;
+    case "autoencoders":
+      return <AutoencodersPage />;
+    case "autoencoder":
+      return <ReportPage key={route.name} name={route.name} />;
+    case "train":
+      return <TrainPage />;
+    case "training":
+      return <TrainingPage key={route.name} name={route.name} />;
+    case "debugger":
+      return <DebuggerPage />;
+  }
 }
 
 /** The debugger as it was left, if it was about the prompt that is open now; else the debugger on this prompt. */

@@ -30,12 +30,29 @@ const KEYS: Record<Route["page"], Keys> = {
     ["Enter or c", "the component’s page"],
     ["/", "edit what is searched for"],
   ],
+  autoencoders: [
+    ["j / k", "next / previous autoencoder"],
+    ["Enter", "what it is worth"],
+    ["n", "train a new one"],
+    ["+", "add one of a folder or the hub"],
+    ["/", "filter them"],
+  ],
+  autoencoder: [
+    ["j / k", "next / previous latent of the sample"],
+    ["r / u / d", "rate it readable / unclear / dead"],
+  ],
+  training: [["l", "losses, FVU and L0 on a logarithmic axis"]],
+  train: [],
 };
 
 const TITLES: Record<Route["page"], string> = {
   debugger: "Debugger",
   component: "A component’s page",
   search: "Search",
+  autoencoders: "Autoencoders",
+  autoencoder: "What an autoencoder is worth",
+  training: "A training",
+  train: "A new training",
 };
 
 const WORDS = [
@@ -74,6 +91,19 @@ const WORDS = [
     "standard deviations above the component’s mean over the atlas: how unusual an activation is for it. A large activation of one that is always large has a small z",
   ],
   [
+    "Autoencoder",
+    "a sparse one rewrites what a layer computes as a sum of a few of many latents; what it fails to rewrite is its error",
+  ],
+  [
+    "FVU",
+    "share of the variance that an autoencoder does not reconstruct: 0 perfect, 1 no better than the mean",
+  ],
+  ["L0", "how many latents fire on a token, on average"],
+  [
+    "CE recovered",
+    "how much of the loss that the model has without the site a reconstruction spares it: 100% is all",
+  ],
+  [
     "Pair value",
     "for a head: the length of the vector that one token receives from another, the attention weight times the length of the value written",
   ],
@@ -98,9 +128,11 @@ export function Help({ page, onClose }: { page: Route["page"]; onClose: () => vo
         <Button look="bare" icon="cross" aria-label="Close" onClick={() => dialog.current?.close()} />
       </div>
       <KeyList title="Keys everywhere" keys={EVERYWHERE} />
-      {[page, ...PAGES.filter((other) => other !== page)].map((name) => (
-        <KeyList key={name} title={TITLES[name]} keys={KEYS[name]} />
-      ))}
+      {[page, ...PAGES.filter((other) => other !== page)]
+        .filter((name) => KEYS[name].length)
+        .map((name) => (
+          <KeyList key={name} title={TITLES[name]} keys={KEYS[name]} />
+        ))}
       <h3 className="mt-3 text-xs font-medium text-ink-2">Words</h3>
       <dl className="mt-1 grid gap-1.5">
         {WORDS.map(([word, meaning]) => (
@@ -113,7 +145,14 @@ export function Help({ page, onClose }: { page: Route["page"]; onClose: () => vo
   );
 }
 
-const PAGES = ["debugger", "component", "search"] as const satisfies readonly Route["page"][];
+const PAGES = [
+  "debugger",
+  "component",
+  "search",
+  "autoencoders",
+  "autoencoder",
+  "training",
+] as const satisfies readonly Route["page"][];
 
 function KeyList({ title, keys }: { title: string; keys: Keys }) {
   return (

@@ -1,4 +1,5 @@
 import { type RefObject, useEffect, useState } from "react";
+import { useTrainings } from "../../api/autoencoders";
 import type { Model } from "../../api/types";
 import { useAsked, useDebugger } from "../../components/asked";
 import { Button } from "../../components/Button";
@@ -8,10 +9,19 @@ import { Segmented } from "../../components/Segmented";
 import { THEMES, type Theme, useTheme } from "../../components/useTheme";
 import { count, percent } from "../../format/number";
 import { go, usePath } from "../../url/address";
-import { type Asked, componentAddress, type Route, readComponent, searchAddress } from "../../url/route";
+import {
+  type Asked,
+  AUTOENCODERS,
+  componentAddress,
+  type Route,
+  readComponent,
+  searchAddress,
+  trainingAddress,
+} from "../../url/route";
 import { useCollecting } from "../atlas/Collecting";
 import { shareDone } from "../atlas/progress";
 
+const OF_AUTOENCODERS: readonly Route["page"][] = ["autoencoders", "autoencoder", "train", "training"];
 const ICONS = { light: "sun", system: "system", dark: "moon" } as const;
 
 /** What all pages share: where one is, which model it is about, and a way to any component. */
@@ -42,8 +52,11 @@ export function TopBar({
         <Tab href={back} current={page === "debugger"}>
           Debugger
         </Tab>
-        <Tab href={searchAddress(asked)} current={page !== "debugger"}>
+        <Tab href={searchAddress(asked)} current={page === "search" || page === "component"}>
           Components
+        </Tab>
+        <Tab href={AUTOENCODERS} current={OF_AUTOENCODERS.includes(page)}>
+          Autoencoders
         </Tab>
       </nav>
       {model && (
@@ -56,6 +69,7 @@ export function TopBar({
       )}
       <div className="ml-auto flex shrink-0 items-center gap-2 max-sm:w-full sm:order-none max-sm:order-last">
         <CollectingNote />
+        <TrainingNote page={page} />
         <GoTo model={model} finder={finder} asked={asked} />
       </div>
       <div className="flex shrink-0 items-center gap-2 max-sm:ml-auto">
@@ -172,5 +186,21 @@ function CollectingNote() {
     <p role="status" className="num text-2xs text-ink-2" title="An atlas is being collected">
       collecting {progress ? percent(Math.floor(100 * shareDone(progress)) / 100) : "…"}
     </p>
+  );
+}
+
+/** A training goes on too, and its page is one press away. */
+function TrainingNote({ page }: { page: Route["page"] }) {
+  const running = useTrainings().data?.rows.find(({ stage }) => stage === "running");
+  if (!running || page === "training") return null;
+  const share = Math.floor((100 * running.tokens) / Math.max(1, running.total)) / 100;
+  return (
+    <Link
+      href={trainingAddress(running.name)}
+      className="num text-2xs text-ink-2 underline decoration-line-strong underline-offset-2 hover:text-ink"
+      title={`${running.name} is being trained`}
+    >
+      training {percent(share)}
+    </Link>
   );
 }

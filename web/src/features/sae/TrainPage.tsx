@@ -1,0 +1,466 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { type ReactNode, useEffect, useMemo } from "react";
+import { SHELF, useTrainings } from "../../api/autoencoders";
+import { api, Failure } from "../../api/client";
+import { useStatus } from "../../api/queries";
+import type { Architecture, Model } from "../../api/types";
+import { Button, CopyButton } from "../../components/Button";
+import { Link } from "../../components/Link";
+import { Notice } from "../../components/Notice";
+import { Panel } from "../../components/Panel";
+import { Segmented } from "../../components/Segmented";
+import { count, short } from "../../format/number";
+import { type Change, go, useQueryString } from "../../url/address";
+import { trainingAddress } from "../../url/route";
+import {
+  ARCHITECTURES,
+  readTrainForm,
+  type TextField,
+  type TrainForm,
+  writeTrainForm,
+} from "../../url/trainForm";
+import { timeLeft } from "../atlas/progress";
+import { costOf } from "./cost";
+import { Field, INPUT } from "./Field";
+import { DEFAULTS, firstSite, hasK, type Plan, planOf, recipeName, widthOf } from "./plan";
+import { SitePicker } from "./SitePicker";
+import { trainCommand, trainPython } from "./trainExports";
+
+const ABOUT: Record<Architecture, string> = {
+  topk: "the k strongest fire on every token (Gao et al. 2024)",
+  batchtopk: "k fire on average over a batch (Bussmann et al. 2024)",
+  matryoshka: "nested dictionaries, the small ones general (Bussmann et al. 2025)",
+  jumprelu: "each has a threshold of its own, L0 is penalised (Rajamanoharan et al. 2024)",
+  relu: "the 2023 recipe: L1 penalty, dead ones resampled (Bricken et al. 2023)",
+};
+/** Tokens that are offered. */
+const LENGTHS = [100_000, 300_000, 1_000_000, 10_000_000];
+
+/** A training is written down: what, how, on which text, and what it will cost. */
+export function TrainPage() {
+  const [form, change] = useQueryString(readTrainForm, writeTrainForm);
+  const status = useStatus();
+  const model = status.data?.model;
+  useEffect(() => {
+    document.title = "Train · Clew";
+    return () => {
+      document.title = "Clew";
+    };
+  }, []);
+  if (!model)
+    return (
+      <main className="mx-auto max-w-[1680px] p-3">{status.error && <Notice error={status.error} />}</main>
+    );
+  return <Form form={form} model={model} onChange={change} />;
+}
+
+function Form({ form, model, onChange }: { form: TrainForm; model: Model; onChange: Change<TrainForm> }) {
+  const client = useQueryClient();
+  const trainings = useTrainings();
+  const taken = useMemo(() => trainings.data?.rows.map(({ name }) => name) ?? [], [trainings.data]);
+  const plan = useMemo(() => planOf(form, model, taken), [form, model, taken]);
+  const busy = trainings.data?.busy ?? null;
+  const { problems, request } = plan;
+  const train = useMutation({
+    mutationFn: () => api.train(request as NonNullable<typeof request>),
+    onSuccess: ({ name }) => {
+      client.invalidateQueries({ queryKey: [SHELF] });
+      go(trainingAddress(name));
+      window.scrollTo(0, 0);
+    },
+  });
+  const why =
+    busy !== null
+      ? `${busy} is being trained: one at a time from the page`
+      : (Object.values(problems)[0] ?? null);
+  const set = (part: Partial<TrainForm>) => {
+    train.reset();
+    onChange(part, "replace");
+  };
+  const text = (field: TextField, label: string, placeholder: string | number, help?: string) => (
+    <Field label={label} help={help} problem={problems[field] ?? null}>
+      <input
+        value={form[field]}
+        placeholder={String(placeholder)}
+        spellCheck={false}
+        autoCapitalize="off"
+        autoComplete="off"
+        aria-invalid={problems[field] !== undefined}
+        onChange={(event) => set({ [field]: event.target.value })}
+        className={`${INPUT} num`}
+      />
+    </Field>
+  );
+  const sites = form.sites ?? [firstSite(model)];
+  const first = sites[0] ?? firstSite(model);
+  const width = widthOf(first, model);
+  const toggled = (architecture: Architecture) => {
+    const chosen = form.architectures.includes(architecture)
+      ? form.architectures.filter((one) => one !== architecture)
+      : ARCHITECTURES.filter((one) => one === architecture || form.architectures.includes(one));
+    // The last one stays: there is nothing to train without.
+    if (chosen.length) set({ architectures: chosen });
+  };
+  const someK = form.architectures.some(hasK);
+  const somePenalty = form.architectures.some((one) => !hasK(one));
+  const relu = form.architectures.includes("relu");
+  const start = () => {
+    if (why === null && !train.isPending) train.mutate();
+  };
+  return (
+    <main className="mx-auto grid max-w-[1200px] grid-cols-[minmax(0,1fr)] items-start gap-3 p-3 lg:grid-cols-[minmax(0,1fr)_24rem]">
+      <div className="flex min-w-0 flex-col gap-3">
+        <Panel title="What to train" actions={<Several />}>
+          <div className="flex flex-col gap-3 px-3 pb-3">
+            <div>
+              <p className="mb-1 text-xs text-ink-2">
+                Sites <span className="text-2xs text-ink-3">the tensors that are taken apart</span>
+              </p>
+              <SitePicker
+                sites={sites}
+                model={model}
+                transcoder={form.writes.trim() !== ""}
+                onChange={(sites) => set({ sites })}
+              />
+              {problems.sites && (
+                <p role="alert" className="mt-1 text-2xs text-bad">
+                  {problems.sites}
+                </p>
+              )}
+            </div>
+            <fieldset>
+              <legend className="mb-1 text-xs text-ink-2">Architecture</legend>
+              <div className="grid gap-x-4 gap-y-1 sm:grid-cols-2">
+                {ARCHITECTURES.map((architecture) => (
+                  <label key={architecture} className="flex items-baseline gap-2 text-xs">
+                    <input
+                      type="checkbox"
+                      checked={form.architectures.includes(architecture)}
+                      onChange={() => toggled(architecture)}
+                      className="translate-y-px"
+                    />
+                    <span className="min-w-0">
+                      <span className="font-medium">{architecture}</span>{" "}
+                      <span className="text-2xs text-ink-3">{ABOUT[architecture]}</span>
+                    </span>
+                  </label>
+                ))}
+              </div>
+              {problems.architectures && (
+                <p role="alert" className="mt-1 text-2xs text-bad">
+                  {problems.architectures}
+                </p>
+              )}
+            </fieldset>
+            <div className="grid grid-cols-2 gap-x-3 gap-y-2 sm:grid-cols-3">
+              {text("latents", "Latents", 8 * width, `8 × ${width} by default`)}
+              {someK && text("k", "k", DEFAULTS.k, "latents that fire on a token")}
+              {somePenalty && text("sparsity", "Sparsity", "the architecture’s own", "weight of the penalty")}
+            </div>
+          </div>
+        </Panel>
+        <Panel title="On which text">
+          <div className="grid grid-cols-1 gap-x-3 gap-y-2 px-3 pb-3 sm:grid-cols-2">
+            <Field label="Tokens" problem={problems.tokens ?? null}>
+              <span className="flex gap-1.5">
+                <input
+                  value={form.tokens}
+                  placeholder={short(DEFAULTS.tokens)}
+                  inputMode="text"
+                  autoComplete="off"
+                  aria-invalid={problems.tokens !== undefined}
+                  onChange={(event) => set({ tokens: event.target.value })}
+                  className={`${INPUT} num`}
+                />
+                {LENGTHS.map((n) => (
+                  <Button key={n} className="num" onClick={() => set({ tokens: short(n) })}>
+                    {short(n)}
+                  </Button>
+                ))}
+              </span>
+            </Field>
+            <Field
+              label="Corpus"
+              help="a folder, a file, or a dataset of the hub"
+              problem={problems.corpus ?? null}
+            >
+              <input
+                value={form.corpus}
+                placeholder="the English documentation that ships with Python"
+                spellCheck={false}
+                autoCapitalize="off"
+                onChange={(event) => set({ corpus: event.target.value })}
+                className={`${INPUT} not-placeholder-shown:font-mono`}
+              />
+            </Field>
+          </div>
+        </Panel>
+        <details
+          className="rounded-md border border-line bg-panel"
+          open={ADVANCED.some((field) => problems[field] !== undefined) || undefined}
+        >
+          <summary className="px-3 py-2 text-xs font-semibold">
+            Advanced{" "}
+            <span className="pl-1 font-normal text-ink-3">transcoders, loss, optimiser, buffer, seed</span>
+          </summary>
+          <div className="flex flex-col gap-3 px-3 pb-3">
+            <div className="grid grid-cols-2 gap-x-3 gap-y-2 sm:grid-cols-3">
+              {text("writes", "Writes", "the site it reads", "another makes a transcoder")}
+              {text("rate", "Learning rate", "the architecture’s own")}
+              {text("batch", "Batch", count(DEFAULTS.batch), "tokens in a step")}
+              {text("context", "Context", DEFAULTS.context, "tokens read at once")}
+              {text("buffer", "Shuffle buffer", count(DEFAULTS.buffer), "tokens")}
+              {text("save", "Save every", short(DEFAULTS.save), "tokens")}
+              {text("warmup", "Warm-up", DEFAULTS.warmup, "share of the run")}
+              {text("decay", "Decay", DEFAULTS.decay, "share of the run")}
+              {text("clip", "Clip gradients at", DEFAULTS.clip)}
+              {text("seed", "Seed", DEFAULTS.seed, "of the order of the text")}
+            </div>
+            <div className="flex flex-wrap items-center gap-x-5 gap-y-2 text-xs text-ink-2">
+              {relu && (
+                <span className="flex items-center gap-2">
+                  Loss of relu
+                  <Segmented<TrainForm["loss"]>
+                    label="Loss of relu"
+                    value={form.loss}
+                    onChange={(loss) => set({ loss })}
+                    choices={[
+                      { value: "2023", label: "2023", title: "MSE + λ‖f‖₁, decoder rows of length 1" },
+                      { value: "2024", label: "April 2024", title: "MSE + λ Σ f·‖W_dec‖, a free decoder" },
+                    ]}
+                  />
+                </span>
+              )}
+              <Tick
+                label="resample dead latents"
+                title={relu ? "As the 2023 recipe does" : "Of relu only"}
+                checked={form.resample}
+                disabled={!relu}
+                onChange={(resample) => set({ resample })}
+              />
+              <Tick
+                label="linear term past the latents"
+                title={
+                  form.writes
+                    ? "What is linear needs no latents"
+                    : "Of a transcoder only: name a site to write"
+                }
+                checked={form.skip}
+                disabled={!form.writes}
+                onChange={(skip) => set({ skip })}
+              />
+              <Tick
+                label="start token"
+                title={model.bos === null ? "This model has none" : `Puts ${model.bos} before each context`}
+                checked={form.bos}
+                disabled={model.bos === null}
+                onChange={(bos) => set({ bos })}
+              />
+            </div>
+          </div>
+        </details>
+      </div>
+      <Summary
+        plan={plan}
+        form={form}
+        model={model}
+        why={why}
+        busy={busy}
+        starting={train.isPending}
+        error={train.error}
+        onStart={start}
+      >
+        <Field label="Name" help="of its folder" problem={problems.name ?? null}>
+          <input
+            value={form.name}
+            placeholder={plan.name}
+            spellCheck={false}
+            autoCapitalize="off"
+            aria-invalid={problems.name !== undefined}
+            onChange={(event) => set({ name: event.target.value })}
+            onKeyDown={(event) => event.key === "Enter" && start()}
+            className={`${INPUT} font-mono`}
+          />
+        </Field>
+        {taken.includes(form.name.trim()) && (
+          <Tick
+            label="replace what is there"
+            title="Throws away the training of this name"
+            checked={form.replace}
+            onChange={(replace) => set({ replace })}
+          />
+        )}
+      </Summary>
+    </main>
+  );
+}
+
+/** Fields that are folded away. */
+const ADVANCED: readonly TextField[] = [
+  "writes",
+  "rate",
+  "batch",
+  "context",
+  "buffer",
+  "save",
+  "warmup",
+  "decay",
+  "clip",
+  "seed",
+];
+
+function Several() {
+  return (
+    <span className="ml-auto text-2xs text-ink-3">
+      several of anything train side by side, in one pass of the model: 16, 32, 64
+    </span>
+  );
+}
+
+function Tick({
+  label,
+  title,
+  checked,
+  disabled = false,
+  onChange,
+}: {
+  label: string;
+  title: string;
+  checked: boolean;
+  disabled?: boolean;
+  onChange: (checked: boolean) => void;
+}) {
+  return (
+    <label
+      className={`flex items-center gap-1.5 text-xs text-ink-2 ${disabled ? "opacity-50" : ""}`}
+      title={title}
+    >
+      <input
+        type="checkbox"
+        checked={checked}
+        disabled={disabled}
+        onChange={(event) => onChange(event.target.checked)}
+      />
+      {label}
+    </label>
+  );
+}
+
+/** What comes of the form: the autoencoders by name, what they will cost, and the way to begin. */
+function Summary({
+  plan,
+  form,
+  model,
+  why,
+  busy,
+  starting,
+  error,
+  onStart,
+  children,
+}: {
+  plan: Plan;
+  form: TrainForm;
+  model: Model;
+  /** Why it cannot begin; null when it can. */
+  why: string | null;
+  busy: string | null;
+  starting: boolean;
+  error: Error | null;
+  onStart: () => void;
+  children: ReactNode;
+}) {
+  const { recipes, request } = plan;
+  const tokens = request?.tokens ?? DEFAULTS.tokens;
+  const cost = costOf(recipes, { tokens, batch: request?.batch ?? DEFAULTS.batch }, model);
+  const exists = error instanceof Failure && error.code === "training_exists";
+  return (
+    <div className="lg:sticky lg:top-3">
+      <Panel
+        title="What comes of it"
+        actions={
+          <span className="num ml-auto text-2xs text-ink-3">
+            {recipes.length} autoencoder{recipes.length === 1 ? "" : "s"}
+          </span>
+        }
+      >
+        <div className="flex flex-col gap-3 px-3 pb-3">
+          <ol aria-label="Autoencoders to train" className="max-h-44 overflow-y-auto text-xs">
+            {recipes.map((recipe) => (
+              <li key={recipeName(recipe)} className="truncate font-mono" title={recipeName(recipe)}>
+                {recipeName(recipe)}
+              </li>
+            ))}
+          </ol>
+          <dl className="grid grid-cols-3 gap-x-3 gap-y-2" data-testid="cost">
+            <Fact
+              name="steps"
+              title="Tokens over those of a step"
+              value={request ? count(cost.steps) : "–"}
+            />
+            <Fact
+              name="about"
+              title={`At ${model.device.startsWith("cpu") ? "80 GFLOP/s, as measured on two CPU cores" : "10 TFLOP/s, a guess"}; the training’s page shows what it is`}
+              value={request ? timeLeft(cost.seconds) : "–"}
+            />
+            <Fact name="tokens" title="That are trained on" value={short(tokens)} />
+            <Fact name="parameters" title="Of all of them" value={short(cost.parameters)} />
+            <Fact
+              name="memory"
+              title="Weights, gradients and Adam’s moments, besides the model"
+              value={`${short(cost.bytes)}B`}
+            />
+            <Fact
+              name="a token"
+              title="Floating-point operations: the model up to the last site, and what learns"
+              value={`${short(cost.operations)}FLOP`}
+            />
+          </dl>
+          {children}
+          <div className="flex flex-wrap items-center gap-1.5">
+            <Button
+              look="strong"
+              disabled={why !== null || starting}
+              title={why ?? "Starts a process of its own: the debugger stays usable"}
+              onClick={onStart}
+            >
+              {starting ? "Starting…" : "Start training"}
+            </Button>
+            <CopyButton text={() => trainCommand(model.name, plan, form)}>Copy command</CopyButton>
+            <CopyButton text={() => trainPython(model.name, plan)}>Copy as Python</CopyButton>
+          </div>
+          {why !== null && (
+            <p className="text-xs text-ink-2" role="status">
+              {why}.
+              {busy !== null && (
+                <>
+                  {" "}
+                  <Link href={trainingAddress(busy)} className="underline">
+                    Watch it
+                  </Link>
+                </>
+              )}
+            </p>
+          )}
+          {error && (
+            <Notice error={error}>
+              {exists && (
+                <Link href={trainingAddress(plan.name)} className="underline">
+                  See it
+                </Link>
+              )}
+            </Notice>
+          )}
+        </div>
+      </Panel>
+    </div>
+  );
+}
+
+function Fact({ name, title, value }: { name: string; title: string; value: string }) {
+  return (
+    <div title={title}>
+      <dt className="text-2xs text-ink-3">{name}</dt>
+      <dd className="num text-xs font-medium">{value}</dd>
+    </div>
+  );
+}
