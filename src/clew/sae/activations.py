@@ -30,19 +30,26 @@ _BLOCK = 8192  # rows that a moment is taken of at once, in float64
 
 
 class Stream:
-    """The values of `sites` on the first `count` of some contexts, a forward pass at a time, without the first `first`
-    positions of each.
+    """The values of `sites` on the first `count` of some contexts, about `at_once` tokens to a forward pass. The first
+    `first` positions of each context are left out.
 
     The contexts come in the order they were read in; when they are used up, again and again, in an order drawn anew
     each time. `at` counts the contexts that have been given.
     """
 
     def __init__(
-        self, subject: SubjectModel, contexts: Contexts, count: int, sites: Sequence[Site], first: int, seed: int
+        self,
+        subject: SubjectModel,
+        contexts: Contexts,
+        count: int,
+        sites: Sequence[Site],
+        first: int,
+        seed: int,
+        at_once: int = settings.BATCH * settings.CONTEXT,
     ) -> None:
         self._subject, self._contexts, self._count = subject, contexts, count
         self.sites, self._first, self._seed = tuple(sites), first, seed
-        self._batch = max(1, settings.BATCH * settings.CONTEXT // contexts.length)
+        self._batch = max(1, at_once // contexts.length)
         self._order: tuple[int, Int[np.ndarray, " n"]] = (0, np.arange(count))
         self.at = 0
 
