@@ -114,7 +114,7 @@ def _some(place: _Place) -> _Place:
     if not place.found:
         raise UnknownAutoencoder(
             f"There is no autoencoder in {place.reference}.",
-            "Looked for are sae_weights.safetensors, sae.safetensors, ae.pt and OpenAI's L.pt, up to four folders deep.",
+            "Looked for are sae_weights.safetensors, sae.safetensors, ae.pt and OpenAI's L.pt, four folders deep.",
         )
     return place
 

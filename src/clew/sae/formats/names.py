@@ -50,7 +50,7 @@ _NOT = {
 }
 _BLOCK = re.compile(r"(?:[A-Za-z_]\w*\.)*(?:blocks|layers|layer|h)\.(0|[1-9][0-9]{0,8})(?:\.([\w.]+))?", re.ASCII)
 # Their blocks norm what attention and MLP give before adding it, so that a module's output is not what is added.
-_POST_NORM = re.compile(r"gemma-?[23]|olmo-?2", re.ASCII | re.IGNORECASE)
+_POST_NORM = re.compile(r"gemma-?[23](?!\d*b\b)|olmo-?2", re.ASCII | re.IGNORECASE)
 
 
 def hook_of(site: Site) -> str:
