@@ -44,8 +44,6 @@ SAMPLED = 20  # latents drawn for a person to look at
 
 TRAINED = 1_000_000  # tokens a training of autoencoders reads
 LATENTS = 4096  # of an autoencoder
-JUDGED = 50_000  # tokens an autoencoder is judged on
-JUDGED_SAMPLES = 20  # latents drawn to be looked at
 
 MAX_NODES = 20_000  # rows a threshold may let through
 MAX_EDITS = 256  # in one stack

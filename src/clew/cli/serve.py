@@ -10,6 +10,7 @@ import secrets
 import socket
 import sys
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,12 +23,23 @@ from .. import __version__, settings
 from ..errors import PortInUse, UsageError
 from ..settings import DEFAULT_MODEL
 from .atlas import AtlasOption, located, opened
-from .terminal import DeviceOption, DtypeOption, JsonOption, ModelOption, RevisionOption, load, notes, print_json
+from .terminal import (
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    RevisionOption,
+    SaeOption,
+    load,
+    notes,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from ..debug import Model
+    from ..sae.records import AutoencoderInfo
 
 _UVICORN: dict[str, Any] = {
     "log_level": "warning",
@@ -46,6 +58,7 @@ def serve(
     model: ModelOption = DEFAULT_MODEL,
     revision: RevisionOption = None,
     atlas: AtlasOption = None,
+    sae: SaeOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     host: Annotated[str, typer.Option(help="The address to listen on; any but this machine's own wants a token.")] = (
@@ -86,19 +99,20 @@ def serve(
     if reload:
         listening.close()
         options = {"name": model, "revision": revision, "device": device, "dtype": dtype, "token": token}
-        options["atlas"] = atlas
+        options |= {"atlas": atlas, "sae": sae}
         notes().print(f"Clew is on {url} and restarts when its code changes.", soft_wrap=True)
         _run_reloading(host, port, options)
         return
 
     with listening:
         subject = load(model, revision, device, dtype)
-        app = _app(subject, token, atlas)
+        app = _app(subject, token, atlas, sae or ())
 
         def ready() -> None:
             if as_json:
                 print_json({"url": url, "version": __version__, "model": subject.info().to_dict()})
-            _announce(subject, url, app.state.clew.browser.status())
+            state = app.state.clew
+            _announce(subject, url, state.browser.status(), [row for row in state.autoencoders.infos() if row.attached])
             if open_page:
                 # Some browsers keep the call until they are closed.
                 Thread(target=webbrowser.open, args=(url,), daemon=True).start()
@@ -109,18 +123,21 @@ def serve(
 def reloaded() -> FastAPI:
     """The application as uvicorn's reloader makes it anew, from what `serve --reload` left in the environment."""
     options: dict[str, Any] = json.loads(os.environ[_RELOADED])
-    token, atlas = options.pop("token"), options.pop("atlas")
-    return _app(load(**options), token, atlas)
+    token, atlas, sae = options.pop("token"), options.pop("atlas"), options.pop("sae")
+    return _app(load(**options), token, atlas, sae or ())
 
 
-def _app(model: Model, token: str | None, atlas: str | None) -> FastAPI:
-    """The application. Raises WrongAtlas for an atlas of another model; what ails the default one, the page says."""
+def _app(model: Model, token: str | None, atlas: str | None, sae: Sequence[str]) -> FastAPI:
+    """The application.
+
+    Raises WrongAtlas for an atlas of another model, WrongAutoencoder for such an autoencoder; what ails the default
+    atlas, the page says.
+    """
     from ..server.app import create_app
 
-    if atlas is None:
-        return create_app(model, token)
-    opened(model, atlas)
-    return create_app(model, token, atlas=located(atlas))
+    if atlas is not None:
+        opened(model, atlas)
+    return create_app(model, token, atlas=None if atlas is None else located(atlas), autoencoders=sae)
 
 
 def _run(app: FastAPI, listening: socket.socket, ready: Any) -> None:
@@ -136,6 +153,7 @@ def _run(app: FastAPI, listening: socket.socket, ready: Any) -> None:
             # A running answer would keep the server from ending: it is given up first.
             if self.started:
                 app.state.clew.jobs.stop()
+                app.state.clew.trainings.end()
             super().handle_exit(sig, frame)
 
     server = Server(uvicorn.Config(app, timeout_graceful_shutdown=3, **_UVICORN))
@@ -200,7 +218,7 @@ def _reachable(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _announce(model: Model, url: str, atlas: dict[str, Any]) -> None:
+def _announce(model: Model, url: str, atlas: dict[str, Any], attached: Sequence[AutoencoderInfo]) -> None:
     info, terminal = model.info(), notes()
     terminal.print(
         f"[bold]Clew[/] {__version__} with [bold]{info.name}[/] ({info.family}, {info.n_layers} layers, {info.device})",
@@ -211,6 +229,8 @@ def _announce(model: Model, url: str, atlas: dict[str, Any]) -> None:
     elif atlas["atlas"] is not None:
         found = atlas["atlas"]
         terminal.print(f"Atlas {found['name']}: {found['components']:,} components, {found['tokens']:,} tokens")
+    for one in attached:
+        terminal.print(Text(f"Autoencoder {one.name}: {one.latents:,} latents of {one.reads}"), soft_wrap=True)
     terminal.print(f"Open [bold underline]{url}[/]", soft_wrap=True)
     terminal.print("[dim]Ctrl-C stops it.[/]")
 

@@ -30,6 +30,14 @@ RevisionOption = Annotated[str | None, typer.Option(help="A branch, tag or commi
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or mps.", show_default="cpu")]
 DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.", show_default="float32")]
 BosOption = Annotated[bool, typer.Option("--bos", help="Put the model's start token first.")]
+SaeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sae",
+        help="An autoencoder to attach, or a folder of some: a name in clew sae list, a folder, or a Hugging Face "
+        "repository; several times for more.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 _STAGES = {"download": "Downloading", "convert": "Converting", "load": "Loading"}

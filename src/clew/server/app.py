@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from .. import settings
 from . import errors
 from .answers import Answers
+from .attached import Attached
 from .browser import Browser
 from .events import describe
 from .jobs import Jobs
@@ -22,6 +23,7 @@ from .schemas.base import ErrorReply
 from .security import BodyLimit, Guard, SecurityHeaders
 from .state import State
 from .static import Pages
+from .trainings import Trainings
 
 if TYPE_CHECKING:
     from ..debug import Model
@@ -43,21 +45,29 @@ _NO_AUTOENCODER: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(
-    model: Model, token: str | None = None, max_queue: int = settings.MAX_QUEUE, atlas: Path | None = None
+    model: Model,
+    token: str | None = None,
+    max_queue: int = settings.MAX_QUEUE,
+    atlas: Path | None = None,
+    autoencoders: Sequence[str] = (),
 ) -> FastAPI:
     """The server of one loaded model.
 
     Without a `token` it answers to loopback names only; with one it answers to any name, whoever has the token.
     `atlas` is the folder of the atlas to show and to collect into; by default the model's own under $CLEW_HOME.
+    `autoencoders` are references of those to attach; raises what `Attached` raises for one that cannot be.
     """
+    attached = Attached(model, autoencoders, local=token is None)
     browser = Browser(model, settings.atlas_of(model.name) if atlas is None else atlas)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         jobs = Jobs(max_queue)
-        app.state.clew = State(model, jobs, Answers(model), browser)
+        trainings = Trainings(model, local=token is None)
+        app.state.clew = State(model, jobs, Answers(model), browser, attached, trainings)
         yield
         jobs.close()
+        trainings.close()
 
     app = routed(lifespan)
     app.router.default = Pages()

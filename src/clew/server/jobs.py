@@ -45,7 +45,7 @@ class Jobs:
     async def run(self, request: Request, work: Callable[[Stop], T]) -> T:
         """`work(stop)`, run when its turn comes. Raises Busy when the queue is full, Cancelled when the client left."""
         stop = Event()
-        gone = asyncio.create_task(_left(request.receive))
+        gone = asyncio.create_task(left(request.receive))
         try:
             return await self._turn(gone, stop, work)
         finally:
@@ -72,7 +72,7 @@ class Jobs:
 
     async def _items(self, request: Request, work: Callable[[Stop], Iterator[T]]) -> AsyncGenerator[T]:
         stop = Event()
-        gone = asyncio.create_task(_left(request.receive))
+        gone = asyncio.create_task(left(request.receive))
         items: Iterator[T] | None = None
 
         def step(stop: Stop) -> T | None:
@@ -143,7 +143,7 @@ class Jobs:
             self._stops.discard(stop)
 
 
-async def _left(receive: Receive) -> None:
+async def left(receive: Receive) -> None:
     """Returns when the client has gone. The request's body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -750,8 +750,26 @@ export interface components {
             trace: components["schemas"]["TraceStep"][];
         };
         /**
+         * AtlasAutoencoder
+         * @description An autoencoder whose latents an atlas holds; `reads` and `writes` are sites.
+         */
+        AtlasAutoencoder: {
+            /** Name */
+            name: string;
+            /** Reads */
+            reads: string;
+            /** Writes */
+            writes: string;
+            /** Architecture */
+            architecture: string;
+            /** Latents */
+            latents: number;
+            /** Fingerprint */
+            fingerprint: string;
+        };
+        /**
          * AtlasInfo
-         * @description An atlas at a glance. `sites` names its blocks, such as attn.0 or neuron.5.
+         * @description An atlas at a glance. `sites` names its blocks, such as attn.0, neuron.5 or latent.mlp_out.10.
          */
         AtlasInfo: {
             /** Name */
@@ -779,6 +797,8 @@ export interface components {
             components: number;
             /** Sites */
             sites: string[];
+            /** Autoencoders */
+            autoencoders: components["schemas"]["AtlasAutoencoder"][];
             /** Imported */
             imported: string | null;
         };
@@ -1097,7 +1117,7 @@ export interface components {
         };
         /**
          * Component
-         * @description What the atlas holds of one component; null and empty lists without one.
+         * @description What the atlas holds of one component; null and empty lists without one. `autoencoder` is that of a latent.
          */
         Component: {
             /** Id */
@@ -1115,6 +1135,7 @@ export interface components {
             previous: string | null;
             /** Next */
             next: string | null;
+            autoencoder: components["schemas"]["AtlasAutoencoder"] | null;
             stats: components["schemas"]["Stats"] | null;
             types: components["schemas"]["HeadTypes"] | null;
             /** Top */
@@ -1919,7 +1940,7 @@ export interface components {
          */
         PromptSearch: {
             /** Kinds */
-            kinds?: ("attn" | "neuron")[] | null;
+            kinds?: ("attn" | "neuron" | "latent")[] | null;
             /** Layers */
             layers?: number[] | null;
             /**
@@ -2007,7 +2028,7 @@ export interface components {
          */
         PushSearch: {
             /** Kinds */
-            kinds?: ("attn" | "neuron")[] | null;
+            kinds?: ("attn" | "neuron" | "latent")[] | null;
             /** Layers */
             layers?: number[] | null;
             /**
@@ -2106,11 +2127,8 @@ export interface components {
         Rated: {
             /** Index */
             index: number;
-            /**
-             * Rating
-             * @enum {string}
-             */
-            rating: "readable" | "unclear" | "dead";
+            /** Rating */
+            rating: ("readable" | "unclear" | "dead") | null;
         };
         /**
          * RatingRequest
@@ -2119,9 +2137,9 @@ export interface components {
         RatingRequest: {
             /**
              * Rating
-             * @enum {string}
+             * @description null takes an earlier rating back.
              */
-            rating: "readable" | "unclear" | "dead";
+            rating: ("readable" | "unclear" | "dead") | null;
         };
         /**
          * RecipeRequest
@@ -2133,7 +2151,10 @@ export interface components {
              * @description SITE.LAYER, such as mlp_out.10.
              */
             site: string;
-            /** Latents */
+            /**
+             * Latents
+             * @default 4096
+             */
             latents: number;
             /**
              * Architecture
@@ -2267,7 +2288,7 @@ export interface components {
         };
         /**
          * Stats
-         * @description A component's activation over all tokens of the corpus: a neuron's, or the norm of what a head writes.
+         * @description The activation of a neuron or latent, or the norm of what a head writes, over all tokens of the corpus.
          */
         Stats: {
             /** Tokens */
@@ -2610,7 +2631,7 @@ export interface components {
          */
         TokenSearch: {
             /** Kinds */
-            kinds?: ("attn" | "neuron")[] | null;
+            kinds?: ("attn" | "neuron" | "latent")[] | null;
             /** Layers */
             layers?: number[] | null;
             /**
@@ -2947,7 +2968,7 @@ export interface components {
         };
         /**
          * Weights
-         * @description What a component's weights say, without any text.
+         * @description What a component's weights say, without any text. `note` says why `excited_by`, or all of it, is not known.
          */
         Weights: {
             /** Id */
@@ -2957,13 +2978,15 @@ export interface components {
             /** Down */
             down: components["schemas"]["TokenScore"][] | null;
             /** Excited By */
-            excited_by: components["schemas"]["TokenScore"][];
+            excited_by: components["schemas"]["TokenScore"][] | null;
             /** Fed By */
             fed_by: components["schemas"]["Relation"][];
             /** Feeds */
             feeds: components["schemas"]["Relation"][];
             /** Alike */
             alike: components["schemas"]["Relation"][];
+            /** Note */
+            note: string | null;
         };
     };
     responses: never;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -35,9 +35,12 @@ Name = Annotated[
 Training = Annotated[str, Path(pattern=settings.FOLDER_NAME, description="A training's name.")]
 After = Annotated[int | None, Query(ge=0, le=2**53, description="Only rows of later steps.")]
 
-_CONFLICT = {409: {"model": ErrorReply, "description": "Something else is there, or it is of another model."}}
-_FULL = {507: {"model": ErrorReply, "description": "The disk is full; what was complete is kept."}}
-_HUB = {502: {"model": ErrorReply, "description": "The Hugging Face hub could not be reached."}}
+_Responses = dict[int | str, dict[str, Any]]
+_CONFLICT: _Responses = {
+    409: {"model": ErrorReply, "description": "Something else is there, or it is of another model."}
+}
+_FULL: _Responses = {507: {"model": ErrorReply, "description": "The disk is full; what was complete is kept."}}
+_HUB: _Responses = {502: {"model": ErrorReply, "description": "The Hugging Face hub could not be reached."}}
 
 
 def _json(body: bytes) -> Response:
@@ -46,7 +49,7 @@ def _json(body: bytes) -> Response:
 
 @router.get("/autoencoders", response_model=Autoencoders, summary="What was given with --sae, and the shelf")
 async def autoencoders(shared: Shared) -> Response:
-    return _json(await run_in_threadpool(lambda: encode({"rows": shared.autoencoders.listed().to_dict()})))
+    return _json(await run_in_threadpool(lambda: encode({"rows": shared.autoencoders.infos().to_dict()})))
 
 
 @router.post(

@@ -63,21 +63,21 @@ class JudgeRequest(Request):
         description="A dataset of the Hugging Face hub, or where the server answers to this machine alone a file or "
         "folder; null: the text that ships with Python.",
     )
-    samples: int = Field(default=settings.JUDGED_SAMPLES, ge=0, le=200, description="Latents drawn to be looked at.")
+    samples: int = Field(default=settings.SAMPLED, ge=0, le=200, description="Latents drawn to be looked at.")
     seed: Seed = Field(default=1, description="Of the order of the texts; not the one it was trained with.")
 
 
 class RatingRequest(Request):
     """What a person thinks of a latent."""
 
-    rating: Rating
+    rating: Rating | None = Field(description="null takes an earlier rating back.")
 
 
 class RecipeRequest(Request):
     """One autoencoder to train; docs/training.md says what each number does."""
 
     site: SiteText
-    latents: int = Field(ge=1, le=settings.MAX_LATENTS)
+    latents: int = Field(default=settings.LATENTS, ge=1, le=settings.MAX_LATENTS)
     architecture: Architecture = _default(Recipe, "architecture")
     k: int = Field(default=_default(Recipe, "k"), ge=1, le=settings.MAX_LATENTS)
     sparsity: Weight | None = Field(default=None, description="null: the architecture's own.")
@@ -305,4 +305,4 @@ class Rated(Reply):
     """A latent's rating as it is kept now."""
 
     index: Index
-    rating: Rating
+    rating: Rating | None

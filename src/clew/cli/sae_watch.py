@@ -1,0 +1,135 @@
+"""A training as it is seen from the terminal: a table that moves, or a line now and then where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..sae.records import Histogram, Resampled, TrainingState, TrainPoint
+from .answer import bar, plain_table
+from .collect import duration
+from .terminal import percent, signed
+
+if TYPE_CHECKING:
+    from ..sae.training import TrainEvent
+
+_EVERY = 10.0  # seconds between two lines where there is no terminal
+_TOLD = 3  # resamplings listed below the table
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+
+# Terminal columns from which the table has room for more than sparsity, error and dead latents.
+_ROOM_FOR_LOSS, _ROOM_FOR_PARTS, _ROOM_FOR_DENSITY = 64, 110, 140
+
+
+class Watch:
+    """Follows a training. `state` is the last one told, `points` the last row of every autoencoder by its name."""
+
+    def __init__(self, terminal: Console) -> None:
+        self._terminal = terminal
+        self._resampled: list[Resampled] = []
+        self._told = float("-inf")
+        self.state: TrainingState | None = None
+        self.points: dict[str, TrainPoint] = {}
+
+    def follow(self, events: Iterable[TrainEvent]) -> None:
+        """Run a training to its end."""
+        if not self._terminal.is_terminal:
+            for event in events:
+                self._line(event)
+            return
+        with Live(get_renderable=self._screen, console=self._terminal, refresh_per_second=4, transient=True):
+            for event in events:
+                self._take(event)
+
+    @property
+    def told(self) -> str:
+        """What the training said last of itself."""
+        return "Interrupted." if self.state is None else self.state.message
+
+    def table(self, width: int) -> Table:
+        """The last row of every autoencoder, in `width` columns."""
+        table = plain_table()
+        table.add_column("autoencoder", overflow="fold")
+        names = ["loss"] if width >= _ROOM_FOR_LOSS else []
+        names += ["reconstruction", "sparsity", "auxiliary"] if width >= _ROOM_FOR_PARTS else []
+        for name in (*names, "L0", "FVU", "CE recovered", "dead"):
+            table.add_column(name, justify="right", no_wrap=True)
+        if width >= _ROOM_FOR_DENSITY:
+            table.add_column("latents by density", no_wrap=True)
+        for name, point in self.points.items():
+            cells: list[str | Text] = [Text(name, "bold")]
+            parts = [point.loss, point.reconstruction, point.sparsity, point.auxiliary]
+            cells += [_number(part) for part in parts[: 1 + len(names[1:]) if names else 0]]
+            recovered = "–" if point.ce_recovered is None else percent(point.ce_recovered)
+            cells += [_number(point.l0), _number(point.fvu), recovered, f"{point.dead:,}"]
+            if width >= _ROOM_FOR_DENSITY:
+                cells.append(Text(blocks(point.density), "green"))
+            table.add_row(*cells)
+        return table
+
+    def _take(self, event: TrainEvent) -> None:
+        match event:
+            case TrainingState():
+                self.state = event
+            case TrainPoint():
+                self.points[event.run] = event
+            case Resampled():
+                self._resampled.append(event)
+
+    def _line(self, event: TrainEvent) -> None:
+        """Tell what happened: a change of the training and a resampling at once, rows every ten seconds."""
+        before = self.state
+        self._take(event)
+        if isinstance(event, Resampled):
+            self._terminal.print(_resampling(event), soft_wrap=True)
+        elif isinstance(event, TrainingState):
+            if before is None or (before.stage, before.message) != (event.stage, event.message):
+                self._terminal.print(self._progress(), soft_wrap=True)
+        elif time.monotonic() - self._told >= _EVERY and self.state is not None and event.run == self.state.runs[-1]:
+            self._told = time.monotonic()
+            self._terminal.print(self._progress(), soft_wrap=True)
+            for name, point in self.points.items():
+                recovered = "" if point.ce_recovered is None else f"  CE recovered {percent(point.ce_recovered)}"
+                figures = f"loss {_number(point.loss)}  L0 {_number(point.l0)}  FVU {_number(point.fvu)}{recovered}"
+                self._terminal.print(f"  {name}  {figures}  dead {point.dead:,}", soft_wrap=True)
+
+    def _screen(self) -> RenderableType:
+        told = [Text(_resampling(event), "dim") for event in self._resampled[-_TOLD:]]
+        return Group(self.table(self._terminal.width), *told, self._progress())
+
+    def _progress(self) -> Text:
+        state = self.state
+        if state is None:
+            return Text("Training…")
+        point = max(self.points.values(), key=lambda point: point.tokens, default=None)
+        done = state.tokens if point is None else max(state.tokens, point.tokens)
+        text = Text.assemble((bar(done / state.total if state.total else 0.0, 24).ljust(24, "░"), "green"), " ")
+        text.append(f"{done:,} of {state.total:,} tokens")
+        if point is not None and state.stage == "running":
+            text.append(f", {point.tokens_per_s:,.0f}/s, {duration(point.seconds_left)} left")
+        if state.message:
+            text.append(f"  {state.message}", "dim")
+        return text
+
+
+def blocks(histogram: Histogram) -> str:
+    """A histogram as a line of blocks, two bins to a character."""
+    counts = [sum(histogram.counts[i : i + 2]) for i in range(0, len(histogram.counts), 2)]
+    largest = max(counts, default=0) or 1
+    # What is not zero shows.
+    return "".join(_BLOCKS[0 if count == 0 else max(1, round(count / largest * 8))] for count in counts)
+
+
+def _resampling(event: Resampled) -> str:
+    latents = f"{event.count:,} dead latent{'' if event.count == 1 else 's'}"
+    return f"Step {event.step:,}: {latents} of {event.run} got new weights."
+
+
+def _number(value: float) -> str:
+    return signed(value).lstrip("+")

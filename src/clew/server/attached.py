@@ -1,0 +1,237 @@
+"""The autoencoders of a server: those it was given, then the shelf; each opened when it is first asked for."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from .. import settings
+from ..errors import Busy, ClewError, UnknownAutoencoder, UsageError
+from ..records import Records
+from ..sae.folder import MANIFEST, state_of
+from ..sae.records import AutoencoderInfo, Rating, Report
+from . import references
+from .answers import encode
+from .events import event
+from .jobs import Stop
+
+if TYPE_CHECKING:
+    from ..debug import Model
+    from ..sae import Autoencoder
+    from ..sae.places import Place
+    from .schemas.sae import AddRequest, JudgeRequest
+
+T = TypeVar("T")
+
+CONFIG, REPORT = "cfg.json", "report.json"  # in the folder of an autoencoder of the shelf
+_KEPT = 8  # autoencoders of the shelf that stay open
+
+
+@dataclass(frozen=True)
+class ListedAutoencoder(AutoencoderInfo):
+    """An autoencoder that a server has. `name` is what it is asked for by: on the shelf its folder's.
+
+    `problem` says why it does not fit the model. The measures are those of its report, None where there is none.
+    """
+
+    attached: bool
+    fits: bool
+    problem: str | None
+    l0: float | None
+    fvu: float | None
+    ce_recovered: float | None
+
+
+class Attached:
+    """Autoencoders by name. `given` are references as `clew.sae.load_all` takes them: all under them are attached.
+
+    `local`: whether the server answers to this machine alone, and may be told paths on it.
+    Raises UnknownAutoencoder, BadAutoencoder, WrongAutoencoder, BadSite or Offline for what was given.
+    """
+
+    def __init__(self, model: Model, given: Sequence[str] = (), local: bool = True) -> None:
+        from ..sae.places import places
+
+        self._model = model
+        self._local = local
+        self._lock = Lock()
+        self._open: OrderedDict[str, tuple[float, Autoencoder]] = OrderedDict()
+        self._problems = _Remembered(CONFIG, self._problem)
+        self._measures = _Remembered(REPORT, _measured)
+        self._given: dict[str, tuple[Place, Autoencoder]] = {}
+        for place in (place for reference in given for place in places(reference)):
+            self._given[place.name] = (place, self._load(place.reference))
+
+    def infos(self) -> Records[ListedAutoencoder]:
+        """What was given, in its order, then the shelf by name."""
+        from ..sae.shelf import info_of, listed
+
+        rows = Records[ListedAutoencoder]()
+        for name, (place, autoencoder) in self._given.items():
+            rows.append(self._row(name, info_of(autoencoder, place.reference), place.folder, None, attached=True))
+        for info in listed():
+            if info.reference not in self._given:
+                folder = settings.saes_folder() / info.reference
+                rows.append(self._row(info.reference, info, folder, self._problems.of(folder), attached=False))
+        return rows
+
+    def named(self, names: Sequence[str]) -> tuple[Autoencoder, ...]:
+        """The autoencoders of these names, on the model's device.
+
+        Raises UnknownAutoencoder, BadAutoencoder, or WrongAutoencoder and BadSite for one that does not fit the model.
+        """
+        return tuple(self._opened(name) for name in names)
+
+    def info(self, name: str) -> ListedAutoencoder:
+        """Raises UnknownAutoencoder."""
+        found = next((row for row in self.infos() if row.name == name), None)
+        if found is None:
+            raise UnknownAutoencoder(f"There is no autoencoder {name!r} here.", "GET /api/autoencoders names them.")
+        return found
+
+    def add(self, asked: AddRequest) -> ListedAutoencoder:
+        """Take an autoencoder onto the shelf. Raises Forbidden and what `clew.sae.shelf.add` raises."""
+        from ..sae.shelf import add
+
+        reference = references.checked(asked.reference, self._local)
+        return self.info(add(reference, asked.name, asked.site, asked.writes).reference)
+
+    def remove(self, name: str) -> None:
+        """Delete an autoencoder of the shelf. Raises UnknownAutoencoder, UsageError or Busy."""
+        from ..sae.shelf import remove
+
+        if self.info(name).attached:
+            raise UsageError(f"{name} was given with --sae.", "Start the server without it, or delete its folder.")
+        training = settings.saes_folder() / name.partition("/")[0]
+        if (training / MANIFEST).exists() and state_of(training).stage == "running":
+            raise Busy(f"{training.name} is being trained.", "Stop it first.")
+        remove(name)
+
+    def report(self, name: str) -> Report:
+        """What an autoencoder was found to be worth. Raises UnknownAutoencoder, also when nobody has judged it."""
+        from ..sae.report import read_report
+
+        row = self.info(name)
+        if not row.judged:
+            raise UnknownAutoencoder(
+                f"Nobody has judged {name} yet.", f"Judge it on the page, or with clew sae eval {row.reference}."
+            )
+        return read_report(self._folder(row))
+
+    def rate(self, name: str, index: int, rating: Rating | None) -> None:
+        """Keep what a person thinks of a latent. Raises UnknownAutoencoder, UsageError or NoSpace."""
+        from ..sae.ratings import rate
+
+        row = self.info(name)
+        if index >= row.latents:
+            raise UsageError(f"{name} has no latent {index:,}.", f"Its latents are 0 to {row.latents - 1:,}.")
+        rate(self._folder(row), index, rating)
+
+    def judge(self, name: str, asked: JudgeRequest, stop: Stop) -> Iterator[bytes]:
+        """The events of judging; its report is kept. Raises what `clew.sae.evaluate.evaluating` raises."""
+        from ..corpus.texts import corpus_of
+        from ..sae.evaluate import evaluating
+        from ..sae.report import write_report
+
+        row = self.info(name)
+        folder = self._folder(row)
+        text = corpus_of(None if asked.corpus is None else references.checked(asked.corpus, self._local))
+        for progress in evaluating(
+            self._model, self._opened(name), text, tokens=asked.tokens, seed=asked.seed, samples=asked.samples,
+            reference=row.reference, folder=folder, stop=stop,
+        ):  # fmt: skip
+            if progress.report is None:
+                yield event("progress", encode(progress.to_dict()))
+            else:
+                write_report(progress.report, folder)
+                yield event("done", encode(progress.report.to_dict()))
+
+    def _row(
+        self, name: str, info: AutoencoderInfo, folder: Path | None, problem: str | None, attached: bool
+    ) -> ListedAutoencoder:
+        measures = None if folder is None else self._measures.of(folder)
+        l0, fvu, ce_recovered = measures or (None, None, None)
+        said = {**vars(info), "name": name, "judged": measures is not None}
+        return ListedAutoencoder(
+            **said, attached=attached, fits=problem is None, problem=problem, l0=l0, fvu=fvu, ce_recovered=ce_recovered
+        )
+
+    def _folder(self, row: ListedAutoencoder) -> Path:
+        """Where an autoencoder's report and ratings lie. Raises UsageError for one that has no folder of its own."""
+        folder = self._given[row.name][0].folder if row.attached else settings.saes_folder() / row.name
+        if folder is None:
+            raise UsageError(
+                f"{row.name} has no folder here to keep a report in.",
+                f"Take it onto the shelf: clew sae add {row.reference}",
+            )
+        return folder
+
+    def _opened(self, name: str) -> Autoencoder:
+        from ..sae.formats.finding import shelved
+
+        if name in self._given:
+            return self._given[name][1]
+        folder = shelved(name)
+        with self._lock:
+            written, kept = _written(folder / CONFIG), self._open.get(name)
+            if kept is None or kept[0] != written:
+                kept = self._open[name] = (written, self._load(str(folder)))
+            self._open.move_to_end(name)
+            while len(self._open) > _KEPT:
+                self._open.popitem(last=False)
+        return kept[1]
+
+    def _load(self, reference: str) -> Autoencoder:
+        from ..sae import load
+        from ..sae.autoencoder import check_fits
+
+        subject = self._model.subject
+        autoencoder = load(reference)
+        check_fits(autoencoder, subject.anatomy, subject.name)
+        return autoencoder.to(subject.device)
+
+    def _problem(self, folder: Path) -> str | None:
+        """Why the autoencoder in a folder cannot be used with the model."""
+        try:
+            self._load(str(folder))
+        except ClewError as error:
+            return str(error)
+        return None
+
+
+class _Remembered(Generic[T]):
+    """What was found in folders, each until a file there changes."""
+
+    def __init__(self, file: str, find: Callable[[Path], T]) -> None:
+        self._file, self._find = file, find
+        self._found: dict[Path, tuple[float, T]] = {}
+
+    def of(self, folder: Path) -> T:
+        written = _written(folder / self._file)
+        kept = self._found.get(folder)
+        if kept is None or kept[0] != written:
+            kept = self._found[folder] = (written, self._find(folder))
+        return kept[1]
+
+
+def _written(path: Path) -> float:
+    """When a file was written, 0 for none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _measured(folder: Path) -> tuple[float, float, float | None] | None:
+    """L0, FVU and CE recovered by the report in a folder; None where there is none that can be read."""
+    from ..sae.report import read_report
+
+    try:
+        report = read_report(folder)
+    except ClewError:  # who asks for the report is told what ails it
+        return None
+    return report.l0, report.fvu, report.ce_recovered
