@@ -19,18 +19,27 @@ const COLUMN = 3;
  * How often latents fire, over a training: time from left to right, density from rare to common upwards, darker where more
  * latents are; at the right the newest moment as bars. The lowest row has the latents that did not fire at all.
  */
-export function DensityMap({
-  points,
-  domain,
-  at,
-  onAt,
-}: {
+export function DensityMap({ points, ...rest }: Omit<MapProps, "newest">) {
+  const newest = points.at(-1);
+  if (newest) return <Filled points={points} newest={newest} {...rest} />;
+  return (
+    <p className="flex h-44 items-center justify-center text-xs text-ink-3">
+      The first row of the log brings the first histogram.
+    </p>
+  );
+}
+
+interface MapProps {
   points: readonly TrainPoint[];
+  /** The last of them. */
+  newest: TrainPoint;
   /** Tokens, from the left end to the right one. */
   domain: Range;
   at: number | null;
   onAt: (tokens: number | null) => void;
-}) {
+}
+
+function Filled({ points, newest, domain, at, onAt }: MapProps) {
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const { width } = useSize(box);
@@ -38,7 +47,6 @@ export function DensityMap({
   const [tip, setTip] = useState<{ anchor: DOMRect; rows: readonly (readonly [string, string])[] } | null>(
     null,
   );
-  const newest = points.at(-1);
   const barsWidth = Math.max(80, Math.min(260, width * 0.28));
   const mapWidth = Math.max(0, Math.floor(width - GUTTER - GAP - barsWidth));
   const columns = useMemo(
@@ -46,7 +54,7 @@ export function DensityMap({
     [points, mapWidth],
   );
   const used = useMemo(() => binsUsed(points.map(({ density }) => density)), [points]);
-  const edges = newest?.density.edges ?? [];
+  const { edges } = newest.density;
   const rows = used.last - used.first + 1;
   const height = rows * ROW;
   const never = height + 4;
@@ -70,8 +78,9 @@ export function DensityMap({
     context.fillRect(0, never, mapWidth, ROW);
     const [active, grey] = [resolved(element, "var(--active)"), resolved(element, "var(--ink-3)")];
     for (const { from, to, shares, never: silent } of columns) {
-      const [left, right] = [across(from), across(to)];
-      const wide = Math.max(1, right - left + 0.3);
+      // On whole pixels, or neighbours would show a seam.
+      const left = Math.round(across(from) * ratio) / ratio;
+      const wide = Math.max(1 / ratio, Math.round(across(to) * ratio) / ratio - left);
       context.fillStyle = active;
       for (let row = 0; row < rows; row++) {
         const share = shares[used.last - row] ?? 0;
@@ -86,12 +95,6 @@ export function DensityMap({
     context.globalAlpha = 1;
   }, [columns, across, mapWidth, height, never, rows, used, most, scheme]);
 
-  if (!newest)
-    return (
-      <p className="flex h-44 items-center justify-center text-xs text-ink-3">
-        The first row of the log brings the first histogram.
-      </p>
-    );
   const total = totalOf(newest.density);
   const binAt = (y: number): number | "never" | null => {
     if (y >= never && y < never + ROW) return "never";

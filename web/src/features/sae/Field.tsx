@@ -21,7 +21,7 @@ export function Field({
       {/* biome-ignore lint/a11y/noLabelWithoutControl: the control is among the children */}
       <label className="block">
         <span className="mb-0.5 flex items-baseline gap-1.5 text-xs text-ink-2">
-          {label}
+          <span className="whitespace-nowrap">{label}</span>
           {help && <span className="truncate text-2xs text-ink-3">{help}</span>}
         </span>
         {children}

@@ -25,6 +25,9 @@ const RIGHT = 8;
 /** One line of a chart. */
 export interface Series {
   key: string;
+  /** Which autoencoder's it is, and what of it. */
+  run: string;
+  part: string;
   label: string;
   /** A CSS colour, and how its strokes are broken. */
   colour: string;
@@ -52,7 +55,9 @@ export function LineChart({
   log,
   floor,
   show,
+  axis = label,
   nothing,
+  pointed,
   at,
   onAt,
 }: {
@@ -67,8 +72,12 @@ export function LineChart({
   /** The axis begins no higher than this; ignored on a logarithmic one. */
   floor?: number;
   show: (value: number) => string;
+  /** How the axis writes a value. */
+  axis?: (value: number) => string;
   /** What stands where there is nothing to draw yet. */
   nothing: string;
+  /** The autoencoder whose lines stand out. */
+  pointed: string | null;
   /** The tokens that are pointed at. */
   at: number | null;
   onAt: (tokens: number | null) => void;
@@ -92,13 +101,13 @@ export function LineChart({
     () => (up && right > left ? series.map(({ line }) => drawn(line, across, up, log)) : []),
     [series, across, up, log, left, right],
   );
-  const heights = range ? (log ? logTicks(range, 4) : ticks(range, 4)) : [];
-  const lengths = ticks(domain, Math.max(2, Math.floor((right - left) / 80)));
+  const heights = range ? (log ? logTicks(range, 5) : ticks(range, 5)) : [];
+  const lengths = found === null ? [] : ticks(domain, Math.max(2, Math.floor((right - left) / 80)));
   const inside = (value: number) => value >= domain.low && value <= domain.high;
   return (
     <figure aria-label={title} className="min-w-0" data-testid={`chart-${title}`}>
       <figcaption className="flex items-baseline gap-2 pb-0.5 text-xs" title={about}>
-        <span className="font-medium">{title}</span>
+        <span className="font-medium whitespace-nowrap">{title}</span>
         <span className="truncate text-2xs text-ink-3">{about}</span>
       </figcaption>
       <div ref={box} style={{ height: HEAD + HEIGHT + AXIS }} className="relative">
@@ -130,7 +139,7 @@ export function LineChart({
                     textAnchor="end"
                     className="num fill-ink-3 text-[10px]"
                   >
-                    {label(value)}
+                    {axis(value)}
                   </text>
                 </g>
               ))}
@@ -164,7 +173,13 @@ export function LineChart({
             {series.map((one, i) => {
               const line = paths[i] ?? [];
               return (
-                <g key={one.key} data-series={one.key} stroke={one.colour} fill="none">
+                <g
+                  key={one.key}
+                  data-series={one.key}
+                  stroke={one.colour}
+                  fill="none"
+                  opacity={pointed === null || pointed === one.run ? 1 : 0.15}
+                >
                   <path
                     d={pathOf(line)}
                     strokeWidth={1.5}

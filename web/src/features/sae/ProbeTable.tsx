@@ -17,7 +17,7 @@ export function ProbeTable({ probes }: { probes: readonly Probe[] }) {
       </p>
     );
   return (
-    <div className="overflow-x-auto px-3 pb-3">
+    <div className="relative overflow-x-auto px-3 pb-3">
       <table className="w-full border-collapse text-xs" aria-label="Probes">
         <thead>
           <tr className="text-2xs text-ink-3">

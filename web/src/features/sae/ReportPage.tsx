@@ -255,7 +255,7 @@ function Unjudged({ autoencoder }: { autoencoder: Autoencoder }) {
 function Measures({ report }: { report: Report }) {
   return (
     <Panel title="Measures">
-      <div className="overflow-x-auto">
+      <div className="relative overflow-x-auto">
         <table className="w-full border-collapse text-xs" aria-label="Measures">
           <thead className="sr-only">
             <tr>

@@ -26,6 +26,7 @@ export function RunTable({
   hidden,
   actions,
   onHidden,
+  onPoint,
 }: {
   /** The training that the page is of. */
   own: string;
@@ -34,12 +35,14 @@ export function RunTable({
   hidden: readonly string[];
   actions: ReactNode;
   onHidden: (hidden: string[]) => void;
+  /** Hears which one is pointed at. */
+  onPoint: (key: string | null) => void;
 }) {
   const shelf = useAutoencoders();
   const there = new Set(shelf.data?.map(({ name }) => name));
   return (
     <Panel title="Autoencoders" actions={actions}>
-      <div className="overflow-x-auto border-t border-line">
+      <div className="relative overflow-x-auto border-t border-line">
         <table className="w-full border-collapse text-xs" aria-label="Autoencoders in training">
           <thead>
             <tr className="border-b border-line text-ink-2">
@@ -62,7 +65,13 @@ export function RunTable({
               const resampled = points.reduce((sum, point) => sum + point.resampled, 0);
               const running = trainings.get(training)?.training?.stage === "running";
               return (
-                <tr key={key} data-run={name} className="h-7 border-b border-line bg-panel last:border-b-0">
+                <tr
+                  key={key}
+                  data-run={name}
+                  onPointerEnter={() => onPoint(key)}
+                  onPointerLeave={() => onPoint(null)}
+                  className="h-7 border-b border-line bg-panel last:border-b-0 hover:bg-raised"
+                >
                   <td className="sticky left-0 bg-inherit px-3 max-sm:max-w-52">
                     <label className="flex items-center gap-2">
                       <input

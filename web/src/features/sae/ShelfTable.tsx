@@ -189,7 +189,7 @@ export function ShelfTable({
           </button>
         </p>
       ) : (
-        <div className="overflow-x-auto border-t border-line">
+        <div className="relative overflow-x-auto border-t border-line">
           <table className="w-full border-collapse text-xs" aria-label="Autoencoders here">
             <thead>
               <tr className="border-b border-line text-ink-2">
@@ -232,14 +232,19 @@ export function ShelfTable({
                     i === active ? "bg-raised shadow-[inset_2px_0_0_var(--focus)]" : "bg-panel"
                   }`}
                 >
-                  <td className="sticky left-0 z-[1] max-w-80 truncate bg-inherit px-3 max-sm:max-w-44">
+                  <td className="sticky left-0 z-[1] max-w-96 truncate bg-inherit px-3 max-sm:max-w-44">
                     <Link
                       href={autoencoderAddress(row.name)}
                       title={row.name}
                       className="font-mono underline decoration-line-strong decoration-1 underline-offset-2 hover:decoration-current"
                     >
-                      {row.name}
+                      {row.name.slice(row.name.indexOf("/") + 1)}
                     </Link>
+                    {row.name.includes("/") && (
+                      <span className="ml-1.5 text-2xs text-ink-3" title="The training that it came of">
+                        {row.name.slice(0, row.name.indexOf("/"))}
+                      </span>
+                    )}
                     {row.attached && (
                       <span className="ml-1.5 text-2xs text-ink-3" title="Given to clew serve with --sae">
                         attached

@@ -19,7 +19,6 @@ import {
   type TrainForm,
   writeTrainForm,
 } from "../../url/trainForm";
-import { timeLeft } from "../atlas/progress";
 import { costOf } from "./cost";
 import { Field, INPUT } from "./Field";
 import { DEFAULTS, firstSite, hasK, type Plan, planOf, recipeName, widthOf } from "./plan";
@@ -398,21 +397,21 @@ function Summary({
               value={request ? count(cost.steps) : "–"}
             />
             <Fact
-              name="about"
+              name="takes about"
               title={`At ${model.device.startsWith("cpu") ? "80 GFLOP/s, as measured on two CPU cores" : "10 TFLOP/s, a guess"}; the training’s page shows what it is`}
-              value={request ? timeLeft(cost.seconds) : "–"}
+              value={request ? roughly(cost.seconds) : "–"}
             />
             <Fact name="tokens" title="That are trained on" value={short(tokens)} />
             <Fact name="parameters" title="Of all of them" value={short(cost.parameters)} />
             <Fact
               name="memory"
               title="Weights, gradients and Adam’s moments, besides the model"
-              value={`${short(cost.bytes)}B`}
+              value={`${short(cost.bytes).replace(/(\D?)$/, " $1")}B`}
             />
             <Fact
               name="a token"
               title="Floating-point operations: the model up to the last site, and what learns"
-              value={`${short(cost.operations)}FLOP`}
+              value={`${short(cost.operations).replace(/(\D?)$/, " $1")}FLOP`}
             />
           </dl>
           {children}
@@ -454,6 +453,13 @@ function Summary({
       </Panel>
     </div>
   );
+}
+
+/** A time that nobody knows to the second. */
+function roughly(seconds: number): string {
+  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
+  if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min`;
+  return seconds < 48 * 3600 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} days`;
 }
 
 function Fact({ name, title, value }: { name: string; title: string; value: string }) {

@@ -13,11 +13,12 @@ import { readTrainingView, writeTrainingView } from "../../url/trainingView";
 import { timeLeft } from "../atlas/progress";
 import { Confirm } from "./Confirm";
 import { DensityMap } from "./DensityMap";
-import { LineChart, Stroke } from "./LineChart";
+import { LineChart, type Series, Stroke } from "./LineChart";
 import { NO_LOG } from "./log";
 import { RunTable } from "./RunTable";
-import { CHARTS, marksOf, runsOf, seriesOf } from "./runs";
+import { CHARTS, type ChartInfo, marksOf, runsOf, seriesOf } from "./runs";
 import { StageMark, TrainingBar } from "./StageMark";
+import { logPython } from "./trainExports";
 import { type Followed, useTrainingLogs } from "./useTrainingLogs";
 
 /** One training as it goes, or as it went; others can be drawn beside it. */
@@ -49,6 +50,7 @@ export function TrainingPage({ name }: { name: string }) {
   const high = Math.max(1, ...shown.flatMap(({ points }) => points.at(-1)?.tokens ?? 0));
   const domain = useMemo(() => ({ low: 0, high }), [high]);
   const [at, setAt] = useState<number | null>(null);
+  const [pointed, setPointed] = useState<string | null>(null);
   const dense = runs.find(({ key }) => key === view.density) ?? shown[0] ?? runs[0];
   useKeys(useMemo(() => ({ l: () => change({ log: !view.log }, "replace") }), [change, view.log]));
 
@@ -91,6 +93,7 @@ export function TrainingPage({ name }: { name: string }) {
           />
         }
         onHidden={(hidden) => change({ hidden }, "replace")}
+        onPoint={setPointed}
       />
       <Panel
         title="Curves"
@@ -124,29 +127,17 @@ export function TrainingPage({ name }: { name: string }) {
                 about={info.about}
                 series={series}
                 marks={marks}
+                pointed={pointed}
                 domain={domain}
                 log={view.log && info.loggable}
                 floor={info.floor}
                 show={info.show}
+                axis={info.axis}
                 nothing={shown.length === 0 ? "All lines are switched off." : info.nothing}
                 at={at}
                 onAt={setAt}
               />
-              {info.parts.length > 1 && (
-                <p className="flex flex-wrap gap-x-3 pl-10 text-2xs text-ink-3">
-                  {info.parts
-                    .filter(({ label }) => series.some((one) => one.label.endsWith(label)))
-                    .map(({ key, label, dash }) => (
-                      <span key={key} className="flex items-center gap-1">
-                        <Stroke
-                          colour={several ? "var(--ink-2)" : (shown[0]?.colour ?? "var(--ink-2)")}
-                          dash={dash}
-                        />
-                        {label}
-                      </span>
-                    ))}
-                </p>
-              )}
+              <PartsLegend info={info} series={series} colour={several ? "var(--ink-2)" : shown[0]?.colour} />
             </div>
           ))}
         </div>
@@ -183,6 +174,30 @@ export function TrainingPage({ name }: { name: string }) {
   );
 }
 
+/** What the strokes of one autoencoder's lines mean, where it has several. */
+function PartsLegend({
+  info,
+  series,
+  colour,
+}: {
+  info: ChartInfo;
+  series: readonly Series[];
+  colour: string | undefined;
+}) {
+  const parts = info.parts.filter(({ key }) => series.some((one) => one.part === key));
+  if (parts.length < 2) return null;
+  return (
+    <p className="flex flex-wrap gap-x-3 pl-10 text-2xs text-ink-3">
+      {parts.map(({ key, label, dash }) => (
+        <span key={key} className="flex items-center gap-1">
+          <Stroke colour={colour ?? "var(--ink-2)"} dash={dash} />
+          {label}
+        </span>
+      ))}
+    </p>
+  );
+}
+
 /** What the training is doing, and what can be done with it. */
 function Head({ name, followed, onReread }: { name: string; followed: Followed; onReread: () => void }) {
   const client = useQueryClient();
@@ -195,9 +210,11 @@ function Head({ name, followed, onReread }: { name: string; followed: Followed; 
     if (training?.stage !== "running") client.invalidateQueries({ queryKey: [SHELF] });
   }, [training?.stage, client]);
   if (!training) return null;
-  const { stage, model, corpus, tokens, total, saved, message } = training;
+  const { stage, model, corpus, total, saved, message } = training;
   const latest = [...followed.log.values()].map((rows) => rows.at(-1)).find(Boolean);
   const running = stage === "running";
+  // The log is ahead of the last state that was told.
+  const tokens = running ? Math.max(training.tokens, latest?.tokens ?? 0) : training.tokens;
   const busy = trainings.data?.busy ?? null;
   const act = (what: "stop" | "resume" | "delete", work: () => Promise<unknown>, after: () => void) => {
     setWorking(what);
@@ -243,6 +260,7 @@ function Head({ name, followed, onReread }: { name: string; followed: Followed; 
               </Button>
             )
           )}
+          <CopyButton text={() => logPython(name)}>Copy as Python</CopyButton>
           <CopyButton text={() => window.location.href}>Copy link</CopyButton>
           <Confirm
             label="Delete"
@@ -278,8 +296,13 @@ function Head({ name, followed, onReread }: { name: string; followed: Followed; 
         <span className="font-mono">{model}</span> on {corpus}
       </p>
       <div className="mt-1.5">
-        <TrainingBar training={training} />
+        <TrainingBar training={{ ...training, tokens }} />
       </div>
+      {running && latest === undefined && (
+        <p role="status" className="mt-1.5 text-xs text-ink-2">
+          Its process loads the model and reads text; the first row of the log follows the first steps.
+        </p>
+      )}
       {message && (
         <p
           role={stage === "failed" ? "alert" : "note"}

@@ -5,7 +5,7 @@ import { Link } from "../../components/Link";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
 import { percent, short } from "../../format/number";
-import { TRAIN, trainingAddress } from "../../url/route";
+import { trainingAddress } from "../../url/route";
 import { StageMark, TrainingBar } from "./StageMark";
 
 /** The trainings on this machine, those that run first. */
@@ -15,18 +15,7 @@ export function TrainingsPanel({ trainings }: { trainings: ReturnType<typeof use
     (one, other) => Number(other.stage === "running") - Number(one.stage === "running"),
   );
   return (
-    <Panel
-      title="Trainings"
-      actions={
-        <Link
-          href={TRAIN}
-          className="ml-auto inline-flex h-6.5 items-center rounded border border-line bg-panel px-2 text-xs text-ink-2 hover:border-line-strong hover:text-ink"
-          title="Choose a site, a size and an architecture (n)"
-        >
-          Train new
-        </Link>
-      }
-    >
+    <Panel title="Trainings">
       {error && (
         <Notice error={error} className="mx-3 mb-3">
           {canRetry(error) && <Button onClick={() => refetch()}>Retry</Button>}

@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
+import openapi from "../../../../openapi.json";
 import { readTrainForm, type TrainForm, writeTrainForm } from "../../url/trainForm";
 import { costOf } from "./cost";
-import { numberOf, planOf, recipeName } from "./plan";
+import { DEFAULTS, numberOf, planOf, recipeName } from "./plan";
 
-const MODEL = { n_layers: 30, n_neurons: 1536, d_model: 576, gated: true, device: "cpu" };
+const MODEL = { name: "smollm2", n_layers: 30, n_neurons: 1536, d_model: 576, gated: true, device: "cpu" };
 const form = (part: Partial<TrainForm> = {}): TrainForm => ({ ...readTrainForm(""), ...part });
 const plan = (part: Partial<TrainForm> = {}, taken: string[] = []) => planOf(form(part), MODEL, taken);
 
@@ -11,7 +12,11 @@ test("an untouched form is a training that can start", () => {
   const { request, problems, recipes } = plan();
   expect(problems).toEqual({});
   expect(recipes.map(recipeName)).toEqual(["mlp_out.10-topk-4608-k32"]);
-  expect(request).toMatchObject({ name: "mlp_out.10-topk-4608-k32", tokens: 1_000_000, corpus: null });
+  expect(request).toMatchObject({
+    name: "smollm2-mlp_out.10-topk-4608-k32",
+    tokens: 1_000_000,
+    corpus: null,
+  });
 });
 
 test("sites, sizes, architectures and sparsities multiply", () => {
@@ -31,8 +36,8 @@ test("sites, sizes, architectures and sparsities multiply", () => {
 });
 
 test("a name that is taken gets a number, and one that was typed is refused", () => {
-  const taken = ["mlp_out.10-topk-4608-k32", "mlp_out.10-topk-4608-k32-2"];
-  expect(plan({}, taken).name).toBe("mlp_out.10-topk-4608-k32-3");
+  const taken = ["smollm2-mlp_out.10-topk-4608-k32", "smollm2-mlp_out.10-topk-4608-k32-2"];
+  expect(plan({}, taken).name).toBe("smollm2-mlp_out.10-topk-4608-k32-3");
   expect(plan({ name: taken[0] }, taken).problems.name).toContain("take another");
   expect(plan({ name: taken[0], replace: true }, taken).problems).toEqual({});
 });
@@ -63,7 +68,7 @@ describe("what cannot be trained is refused in a sentence", () => {
 test("a transcoder reads one site and writes another", () => {
   const { request } = plan({ sites: ["mlp_in.3"], writes: "mlp_out.3", skip: true });
   expect(request?.recipes[0]).toMatchObject({ site: "mlp_in.3", writes: "mlp_out.3", skip: true });
-  expect(request?.name).toBe("mlp_in.3-to-mlp_out.3-topk-4608-k32-skip");
+  expect(request?.name).toBe("smollm2-mlp_in.3-to-mlp_out.3-topk-4608-k32-skip");
 });
 
 test("numbers are read as a person writes them", () => {
@@ -104,4 +109,14 @@ test("a form survives the address bar", () => {
   expect(readTrainForm(writeTrainForm(full))).toEqual(full);
   expect(writeTrainForm(readTrainForm(""))).toBe("");
   expect(readTrainForm(writeTrainForm(form({ sites: [] }))).sites).toEqual([]);
+});
+
+test("the form starts from the numbers that the server does", () => {
+  const { TrainRequest, RecipeRequest } = openapi.components.schemas;
+  const of = (properties: object, name: string) =>
+    (properties as Record<string, { default?: unknown }>)[name]?.default;
+  const { k, save, ...others } = DEFAULTS;
+  for (const [name, value] of Object.entries(others)) expect(of(TrainRequest.properties, name)).toBe(value);
+  expect(of(TrainRequest.properties, "save_every")).toBe(save);
+  expect(of(RecipeRequest.properties, "k")).toBe(k);
 });

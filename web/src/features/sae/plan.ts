@@ -58,7 +58,7 @@ export function hasK(architecture: Architecture): boolean {
 }
 
 /** What the form asks for, and what is wrong with it, in a sentence each. `taken` are the names of other trainings. */
-export function planOf(form: TrainForm, model: Shape, taken: readonly string[]): Plan {
+export function planOf(form: TrainForm, model: Shape & { name: string }, taken: readonly string[]): Plan {
   const problems: Problems = {};
   const fail = (field: keyof Problems, sentence: string) => {
     problems[field] ??= sentence;
@@ -160,7 +160,7 @@ export function planOf(form: TrainForm, model: Shape, taken: readonly string[]):
     fail("name", "Use letters, digits and . _ - after a first letter or digit; at most 100.");
   if (typed && taken.includes(typed) && !form.replace)
     fail("name", "A training has this name: take another, or tick “replace”.");
-  const name = typed || untaken(trainingName(recipes), taken);
+  const name = typed || untaken(trainingName(model.name, recipes), taken);
   const request = {
     name,
     recipes,
@@ -232,10 +232,12 @@ export function recipeName({
   return words.join("-");
 }
 
-function trainingName(recipes: readonly RecipeRequest[]): string {
-  const [first] = recipes;
-  if (!first) return "training";
-  return recipes.length === 1 ? recipeName(first) : `${first.site}-${recipes.length}-autoencoders`;
+/** As clew.cli.sae_train.name_of makes it: the model's, the first one's, how many more. */
+function trainingName(model: string, recipes: readonly RecipeRequest[]): string {
+  const words = [model.replace(/[^A-Za-z0-9._-]+/g, "--").replace(/^[-.]+|[-.]+$/g, "")];
+  if (recipes[0]) words.push(recipeName(recipes[0]));
+  if (recipes.length > 1) words.push(`and-${recipes.length - 1}-more`);
+  return words.join("-").slice(0, 96);
 }
 
 /** The name, or with the first number behind it that makes it another. */

@@ -38,6 +38,8 @@ export interface ChartInfo {
   title: string;
   about: string;
   show: (value: number) => string;
+  /** How the axis writes a value; undefined: as any number. */
+  axis?: (value: number) => string;
   /** Whether the choice of a logarithmic axis is for it too. */
   loggable: boolean;
   floor?: number;
@@ -89,8 +91,9 @@ export const CHARTS: readonly ChartInfo[] = [
   },
   {
     title: "CE recovered",
-    about: "of the model’s loss without the site: 1 as if untouched",
+    about: "of the model’s loss without the site: 100% as if untouched",
     show: percent,
+    axis: (value) => `${Number((100 * value).toPrecision(3))}%`.replace("-", "−"),
     loggable: false,
     nothing: "Measured at each saving; none has come yet.",
     dots: true,
@@ -134,6 +137,8 @@ export function seriesOf({ parts, dots }: ChartInfo, runs: readonly Run[]): Seri
       return [
         {
           key: `${key} ${part.key}`,
+          run: key,
+          part: part.key,
           label: words.join(", "),
           colour,
           dash: part.dash,

@@ -52,7 +52,7 @@ export function trainCommand(model: string, { recipes, request, name }: Plan, fo
     if (request.bos) words.push("--bos");
     if (request.replace) words.push("--replace");
   }
-  if (form.name.trim()) give("--name", [name]);
+  if (form.name.trim()) give("--out", [name]);
   return words.join(" ");
 }
 
@@ -99,5 +99,17 @@ export function trainPython(model: string, { recipes, request, name }: Plan): st
     `plan = TrainingPlan(recipes, ${settings.join(", ")})`,
     `corpus = ${request?.corpus == null ? "None  # the text that ships with Python" : pythonText(request.corpus)}`,
     `autoencoders = train(model, plan, corpus, settings.saes_folder() / ${pythonText(name)})`,
+  ].join("\n")}\n`;
+}
+
+/** A Python program that reads a training's log. */
+export function logPython(name: string): string {
+  return `${[
+    "from clew import settings",
+    "from clew.sae.training import read_log, state_of",
+    "",
+    `folder = settings.saes_folder() / ${pythonText(name)}`,
+    "print(state_of(folder))",
+    "print(read_log(folder).to_pandas())",
   ].join("\n")}\n`;
 }
