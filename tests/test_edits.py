@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clew.edits import OPS, VALUED, Edit, Place, PlaceKind, edit_of, parse_edit, parse_place
 from clew.errors import BadEdit
-from clew.nodes import parse
+from clew.nodes import SITES, parse
 
 number = st.integers(0, 999_999_999)
 some = st.none() | st.lists(number, min_size=1, max_size=4).map(lambda found: tuple(sorted(set(found))))
@@ -18,15 +18,16 @@ some = st.none() | st.lists(number, min_size=1, max_size=4).map(lambda found: tu
 
 @st.composite
 def places(draw: st.DrawFn) -> Place:
-    kinds: list[PlaceKind] = ["embed", "attn", "neuron", "resid"]
+    kinds: list[PlaceKind] = ["embed", "attn", "neuron", "resid", "latent", "error"]
     kind = draw(st.sampled_from(kinds))
     layer = None if kind == "embed" else draw(number)
-    index = draw(st.none() | number) if kind in ("attn", "neuron") else None
+    index = draw(st.none() | number) if kind in ("attn", "neuron", "latent") else None
     positions = draw(some)
     sources = draw(some) if kind == "attn" else None
     if positions and sources and max(sources) > max(positions):
         sources = None
-    return Place(kind, layer, index, positions, sources)
+    part = draw(st.sampled_from(SITES)) if kind in ("latent", "error") else None
+    return Place(kind, layer, index, positions, sources, part)
 
 
 @st.composite
@@ -61,13 +62,13 @@ def test_any_text_parses_or_is_refused_in_a_sentence(text: str) -> None:
         assert all(error.hint and len(error.message) < 200 for error in refusals)
 
 
-@pytest.mark.parametrize("node", ["embed@3", "attn.1.2@5", "attn.1.2@5<-3", "neuron.0.7@2"])
+@pytest.mark.parametrize("node", ["embed@3", "attn.1.2@5", "attn.1.2@5<-3", "neuron.0.7@2", "latent.mlp_out.1.2@3", "error.resid.0@1"])
 def test_every_node_that_can_be_edited_is_a_place(node: str) -> None:
     assert str(Place.of(parse(node))) == node
     assert parse_place(node) == Place.of(parse(node))
 
 
-@pytest.mark.parametrize("node", ["bias.attn.1", "direct", "latent.mlp_out.1.2@3"])
+@pytest.mark.parametrize("node", ["bias.attn.1", "bias.resid.1", "direct"])
 def test_other_nodes_are_not(node: str) -> None:
     with pytest.raises(BadEdit, match="cannot be changed"):
         Place.of(parse(node))

@@ -76,7 +76,7 @@ def case_of(family: str, *edits: str, position: int = LAST) -> Case:
     subject = subject_of(tiny_hf(family))
     second = Second.of(ids(OTHER), ALIGNED)
     stack = tuple(parse_edit(edit) for edit in edits)
-    check_edits(subject, len(PROMPT), stack, second)
+    check_edits(Case(subject, ids(), position), stack, second)
     return Case(subject, ids(), position, stack, second)
 
 
@@ -330,4 +330,4 @@ def test_what_the_model_or_prompt_lacks_is_refused(edit: str, says: str) -> None
 
 def test_patching_needs_a_second_prompt() -> None:
     with pytest.raises(BadEdit, match="there is none"):
-        check_edits(subject_of(tiny_hf("llama")), len(PROMPT), [parse_edit("patch:attn.1.0")], None)
+        check_edits(Case(subject_of(tiny_hf("llama")), ids(), LAST), [parse_edit("patch:attn.1.0")], None)

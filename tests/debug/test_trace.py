@@ -52,7 +52,7 @@ def root(subject: SubjectModel, position: int = LAST) -> Final:
 
 def trace(subject: SubjectModel, step: str, parent: Scalar | None = None) -> Scalar:
     parsed = parse_step(subject.anatomy, step)
-    return traced(subject, ids(), None, parsed, root(subject) if parent is None else parent)
+    return traced(Case(subject, ids(), LAST), parsed, root(subject) if parent is None else parent)
 
 
 class Reference:

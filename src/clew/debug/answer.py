@@ -51,11 +51,12 @@ def answer(case: Case, scalar: Scalar, selection: Selection, stop: Stop | None =
     start = time.perf_counter()
     logits = scale = None
     with subject.lock:
-        tape = Tape(anatomy, edits, stop)
+        attached = case.upstream(scalar.depth, scalar.own)
+        tape = Tape(anatomy, edits, stop, [d.autoencoder for d in attached.values()])
         stream = tape.forward(case.ids, scalar.depth)
         read = stream[scalar.positions]
         with torch.no_grad():
-            effects = Effects(anatomy, len(case.ids), scalar.positions, scalar.directions(read), selection)
+            effects = Effects(anatomy, len(case.ids), scalar.positions, scalar.directions(read), selection, attached)
             if isinstance(scalar, Final):
                 logits, scale = _logits(subject, stream[case.position]), norm.scale(stream)[:, 0]
                 value = scalar.reading.value(logits)
@@ -67,8 +68,10 @@ def answer(case: Case, scalar: Scalar, selection: Selection, stop: Stop | None =
             else:
                 value = float(scalar.value(read[None])[0])
                 subject.finite(torch.tensor(value))
-            if tape.added:
-                written = torch.stack(list(tape.added.values())).float().sum(0)[scalar.positions]
+            # What is added to a stream that is taken apart into latents is in them.
+            added = [more for layer, more in tape.added.items() if layer > effects.cut + 1]
+            if added:
+                written = torch.stack(added).float().sum(0)[scalar.positions]
                 effects.extra("edit", float((written * scalar.directions(read)).sum()))
             for name, effect in scalar.extras(read).items():
                 effects.extra(name, effect)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,12 +12,16 @@ from torch import Tensor
 
 from ..edits import Edit, Place
 from ..errors import BadEdit, UsageError
+from ..models.anatomy import Depth
 from ..models.clean import Clean, clean_run
 from ..models.interventions import Interventions, Source, interventions
 from ..models.subject import SubjectModel
 from ..models.tape import Stop
+from ..nodes import Site
+from ..sae.autoencoder import Autoencoder
 from ..settings import MAX_EDITS
 from .align import Alignment
+from .dictionary import Dictionaries
 
 KEPT_BYTES = 2**25  # of a prompt's clean run
 
@@ -49,6 +53,7 @@ class Case:
     position: int
     edits: tuple[Edit, ...] = ()
     second: Second | None = None
+    dictionaries: Dictionaries = field(default_factory=dict)
     _kept: list[Clean] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @cached_property
@@ -60,8 +65,11 @@ class Case:
         here = [edit.place for edit in self.edits if edit.op in ("mean", "steer")]
         there = [edit.place for edit in self.edits if edit.op == "patch"]
         with self.subject.lock:
-            clean = clean_run(anatomy, self.ids, here) if here else None
-            other = clean_run(anatomy, self.second.ids, there) if there and self.second is not None else None
+            clean = other = None
+            if here:
+                clean = clean_run(anatomy, self.ids, here, coders=self.coders(here))
+            if there and self.second is not None:
+                other = clean_run(anatomy, self.second.ids, there, coders=self.coders(there))
 
             def held(place: Place) -> Tensor:
                 assert clean is not None
@@ -72,9 +80,19 @@ class Case:
                 there=None if other is None else other.of,
                 counterpart=None if self.second is None else self.second.counterpart,
                 position=self.position,
+                coders={site: made.autoencoder for site, made in self.dictionaries.items()},
             )
             with torch.no_grad():
                 return interventions(anatomy, len(self.ids), self.edits, source)
+
+    def coders(self, places: Iterable[Place] | None = None) -> list[Autoencoder]:
+        """The autoencoders whose latents or errors are among the places (None: all)."""
+        sites = None if places is None else {place.site for place in places if place.part is not None}
+        return [made.autoencoder for site, made in self.dictionaries.items() if sites is None or site in sites]
+
+    def upstream(self, depth: Depth, own: Site | None = None) -> Dictionaries:
+        """The autoencoders whose latents are written before a depth, but for that of the site `own`."""
+        return {site: d for site, d in self.dictionaries.items() if site != own and d.upstream_of(depth)}
 
     def clean(self, places: Sequence[Place], stop: Stop | None = None) -> Clean:
         """The clean run under the edits, for these places. The caller holds the subject's lock. Raises Cancelled.
@@ -85,12 +103,13 @@ class Case:
             return self._kept[0]
         anatomy = self.subject.anatomy
         layers, heads, length = len(anatomy.layers), anatomy.n_heads, len(self.ids)
-        # Stream, both blocks, z, keys and values of every layer are at most six vectors a token.
-        numbers = layers * length * (6 * anatomy.d_model + anatomy.n_neurons + heads * length)
+        # Stream, both blocks, z, keys and values of every layer are at most seven vectors a token.
+        numbers = layers * length * (7 * anatomy.d_model + anatomy.n_neurons + heads * length)
+        numbers += sum(length * (coder.n_latents + 4 * coder.d_out) for coder in self.coders())
         if 4 * numbers > KEPT_BYTES:
-            return clean_run(anatomy, self.ids, places, self.interventions, stop)
+            return clean_run(anatomy, self.ids, places, self.interventions, stop, self.coders(places))
         everything = [Place(kind, layer) for kind in ("attn", "neuron") for layer in range(layers)]
-        self._kept[:] = [clean_run(anatomy, self.ids, everything, self.interventions, stop)]
+        self._kept[:] = [clean_run(anatomy, self.ids, everything, self.interventions, stop, self.coders())]
         return self._kept[0]
 
     def replaces(self, place: Place) -> bool:
@@ -105,14 +124,15 @@ class Case:
         )
 
 
-def check_edits(subject: SubjectModel, length: int, edits: Sequence[Edit], second: Second | None) -> None:
+def check_edits(case: Case, edits: Sequence[Edit], second: Second | None) -> None:
     """Raises BadEdit for what this model or prompt does not have, or UsageError for too many."""
     if len(edits) > MAX_EDITS:
         raise UsageError(
             f"A stack of {len(edits)} edits is more than {MAX_EDITS}.", "Edit whole heads or layers at once."
         )
+    length = len(case.ids)
     for edit in edits:
-        check_place(subject, length, edit.place)
+        check_place(case, edit.place)
         if edit.op == "mean" and length == 1:
             raise BadEdit(
                 "A prompt of one token has no other positions to take a mean over.", f"Write zero:{edit.place}."
@@ -129,10 +149,18 @@ def check_edits(subject: SubjectModel, length: int, edits: Sequence[Edit], secon
             )
 
 
-def check_place(subject: SubjectModel, length: int, place: Place) -> None:
-    """Raises BadEdit when a place is not one of this model and prompt."""
-    anatomy = subject.anatomy
+def check_place(case: Case, place: Place) -> None:
+    """Raises BadEdit when a place is not one of this model, its autoencoders and this prompt."""
+    anatomy, length = case.subject.anatomy, len(case.ids)
     parts = {"attn": ("heads", anatomy.n_heads), "neuron": ("neurons a layer", anatomy.n_neurons)}
+    if place.part is not None:
+        made = case.dictionaries.get(place.site)
+        if made is None:
+            raise BadEdit(
+                f"{place} belongs to an autoencoder of {place.site}, and none is attached.",
+                "Attach one that writes there, with --sae.",
+            )
+        parts["latent"] = (f"latents of {made.autoencoder.name}", made.autoencoder.n_latents)
     limits = [("layers", len(anatomy.layers), place.layer), ("tokens", length, max(place.positions or (0,)))]
     limits.append(("tokens", length, max(place.sources or (0,))))
     if place.kind in parts:

@@ -11,8 +11,12 @@ from ..models.probe import LayerProbe, probe
 from ..models.subject import SubjectModel
 from ..models.vocabulary import ends, neuron_on_embeddings, pushes, read_embeddings, through_final_norm
 from ..nodes import Node
+from ..settings import RELATED
 from .case import Case
-from .records import Excitation, NodeDetail, NodeEffect
+from .dictionary import Dictionary
+from .latent import pairs
+from .latent import write as latent_write
+from .records import Excitation, NodeDetail, NodeEffect, PairShare
 
 
 def detail(
@@ -28,9 +32,15 @@ def detail(
     subject, anatomy, edits = case.subject, case.subject.anatomy, case.interventions
     place = case.position if node.position is None else node.position
     excited: list[Excitation] = []
+    sparse = node.kind in ("latent", "error") or any(
+        (made.block, made.site.layer) == (node.part, node.layer) for made in case.dictionaries.values()
+    )
+    write = latent_write(case, node) if sparse else torch.zeros(anatomy.d_model)
     with subject.lock:
-        seen = None if node.layer is None and node.kind != "embed" else probe(anatomy, case.ids, node.layer or 0, edits)
-        write = _write(anatomy, node, seen)
+        read = not sparse and (node.layer is not None or node.kind == "embed")
+        seen = probe(anatomy, case.ids, node.layer or 0, edits) if read else None
+        if not sparse:
+            write = _write(anatomy, node, seen)
         if node.kind == "neuron":
             assert node.layer is not None and node.index is not None
             scores = neuron_on_embeddings(anatomy, anatomy.layers[node.layer], node.index)
@@ -38,6 +48,12 @@ def detail(
         if node.kind == "attn":
             assert seen is not None
             excited.extend(_excite_head(subject, node, seen))
+    related: list[PairShare] = []
+    if node.kind == "latent":
+        made = case.dictionaries[node.site]
+        excited.extend(_excite_latent(subject, node, made))
+        if made.block == "attn":
+            related.extend(PairShare(str(pair), share) for pair, share in pairs(case, node)[:RELATED])
     if node.kind == "bias" and node.part == "unembed":
         bias = anatomy.unembed.bias
         assert bias is not None
@@ -47,7 +63,19 @@ def detail(
     else:
         scores = pushes(anatomy, through_final_norm(anatomy, write, final_scale[place]))
     pushed = ends(subject, scores)
-    return NodeDetail(effect, pushed.up, pushed.down, excited)
+    return NodeDetail(effect, pushed.up, pushed.down, excited, related)
+
+
+def _excite_latent(subject: SubjectModel, node: Node, made: Dictionary) -> list[Excitation]:
+    """Tokens whose embedding alone would raise the pre-activation most; only of what reads the stream."""
+    assert node.index is not None
+    reads = made.autoencoder.reads.name
+    if reads not in ("resid", "mlp_in") or made.autoencoder.normalisation != "none":
+        return []
+    w, c = made.autoencoder.reader(node.index)
+    norm = None if reads == "resid" else made.layer.mlp_norm
+    scores = read_embeddings(subject.anatomy, norm, w[None])[:, 0] + c
+    return [Excitation("input", None, None, ends(subject, scores).up)]
 
 
 def _excite_head(subject: SubjectModel, node: Node, seen: LayerProbe) -> list[Excitation]:

@@ -12,10 +12,13 @@ from ..models.subject import SubjectModel, load_subject
 from ..models.tape import Stop
 from ..models.vocabulary import check_token
 from ..records import Records, Token, TokenCheck
+from ..sae.autoencoder import Autoencoder
+from ..sae.formats import load_all
 from ..settings import DEFAULT_MODEL, TOP
 from .align import Alignment, align
 from .answer import predict
 from .case import Case
+from .dictionary import dictionaries
 from .direction import reading, token_ids
 from .ranking import Selection
 from .records import ModelInfo
@@ -26,15 +29,36 @@ if TYPE_CHECKING:
 
 
 class Model:
-    """The subject model behind Clew's Python API; `load` makes one."""
+    """The subject model behind Clew's Python API; `load` makes one.
 
-    def __init__(self, subject: SubjectModel) -> None:
+    `autoencoders` are those attached: their latents stand in place of heads, neurons or the stream in every answer.
+    """
+
+    def __init__(self, subject: SubjectModel, autoencoders: Sequence[Autoencoder] = ()) -> None:
         self.subject = subject
+        self._dictionaries = dictionaries(subject.anatomy, subject.name, autoencoders)
 
     def __repr__(self) -> str:
         info = self.info()
         size = f"{info.n_layers} layers × {info.n_heads} heads, {info.n_neurons} neurons"
+        size += "".join(f", {one.name} ({one.n_latents:,} latents at {one.writes})" for one in self.autoencoders)
         return f"Model({info.name}: {info.family}, {size})"
+
+    @property
+    def autoencoders(self) -> list[Autoencoder]:
+        """Those attached."""
+        return [made.autoencoder for made in self._dictionaries.values()]
+
+    def attach(self, *autoencoders: Autoencoder | str | Path) -> Model:
+        """This model with these autoencoders and no others, each given as it is or by what opens it.
+
+        The weights are shared: it costs nothing. Without any, the model as it is. Raises UsageError, WrongAutoencoder,
+        BadSite and what clew.sae.load raises.
+        """
+        found: list[Autoencoder] = []
+        for one in autoencoders:
+            found += [one] if isinstance(one, Autoencoder) else load_all(one)
+        return Model(self.subject, found)
 
     @property
     def name(self) -> str:
@@ -123,7 +147,7 @@ class Model:
             )
         targets = token_ids(subject, _named(target), "target")
         distractors = token_ids(subject, _named(distractor), "distractor")
-        case = Case(subject, ids, at)
+        case = Case(subject, ids, at, dictionaries=self._dictionaries)
         if not targets:
             logits = predict(case, stop)
             logits[distractors] = float("-inf")

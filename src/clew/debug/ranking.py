@@ -79,7 +79,7 @@ class Selection:
 class Block:
     """Nodes of one layer and group, laid out as a tensor [rows…, columns] per metric.
 
-    `group` names what shares a unit of activation (`attn` whole heads, `pair` heads by source, `neuron`).
+    `group` names what shares a unit of activation (`attn` whole heads, `pair` heads by source, `neuron`, `latent`).
     `direct` is the slice of direct effects at the position of interest, all others being zero; `direct_ids` are its
     flat indices in the full layout, ascending. `index` selects what the filters keep of the layout, None for all.
     `node` names the node at a flat index, or None where there is none (a masked pair).
@@ -190,8 +190,8 @@ class Ranking:
 
     @staticmethod
     def _two_sided(metric: str, group: str | None) -> bool:
-        """Norms and attention weights are never negative: their small end is noise around zero."""
-        return metric != "write_norm" and not (metric == "activation" and group in ("attn", "pair"))
+        """Norms, attention weights and latents are never negative: their small end is noise around zero."""
+        return metric != "write_norm" and not (metric == "activation" and group in ("attn", "pair", "latent"))
 
     def _above(self, values: Float[Tensor, "*n"]) -> Int[Tensor, " m"]:
         bar = self.selection.threshold

@@ -57,7 +57,7 @@ class Accounting(Record):
 
     Under edits there may be a term `edit`: what they add to the stream outside of any node. In a trace there is a term
     `constant`, what the traced node adds itself (biases of its projections and norm), and a term `remainder` where its
-    pre-activation is not linear in what it reads.
+    pre-activation is not linear in what it reads. `skip` is what a transcoder passes on without latents.
     """
 
     terms: dict[str, float]
@@ -70,8 +70,8 @@ class Accounting(Record):
 class NodeEffect(Record):
     """One row of the node table (design.md §1 and §3 define the quantities).
 
-    `activation`: a neuron's post-activation; A[P,S] for a head's part; the norm of the mixed values ‖z‖
-    for a whole head; None for embeddings and biases. `write_norm` is never negative. `direct_effect` and
+    `activation`: a neuron's post-activation or a latent's; A[P,S] for a head's part; the norm of the mixed values ‖z‖
+    for a whole head; None for embeddings, errors and biases. `write_norm` is never negative. `direct_effect` and
     `estimated_effect` are in logits of D. `verified_effect` is None until measured.
     """
 
@@ -105,10 +105,11 @@ class TokenEffect(Record):
 
 @dataclass(frozen=True)
 class LayerEffect(Record):
-    """Direct effects of one step of the waterfall: `step` is embed, attn, mlp, or bias.
+    """Direct effects of one step of the waterfall: `step` is embed, attn, mlp, latent, error or bias.
 
-    A layer's biases are inside `bias` (one step after the layers, with final norm and unembedding). After it come
-    `edit`, `constant` and `remainder`, where the accounting has them.
+    Latents and error of an autoencoder stand in place of their block's step. A layer's biases are inside `bias` (one
+    step after the layers, with final norm and unembedding). After it come `edit`, `constant`, `remainder` and `skip`,
+    where the accounting has them.
     """
 
     step: str
@@ -165,14 +166,24 @@ class Excitation(Record):
 
 
 @dataclass(frozen=True)
+class PairShare(Record):
+    """What a head, reading one token, adds to the pre-activation of a latent of attention: `node` is attn.L.H@P<-S."""
+
+    node: str
+    share: float
+
+
+@dataclass(frozen=True)
 class NodeDetail(Record):
     """What a node does: output tokens its write pushes up and down at its own position, in logits relative
-    to the vocabulary's mean with the final norm's scale held; and the input tokens that excite it."""
+    to the vocabulary's mean with the final norm's scale held; the input tokens that excite it; and of a latent of
+    attention the token pairs it comes from, largest first."""
 
     node: NodeEffect
     up: Sequence[TokenScore]
     down: Sequence[TokenScore]
     excited_by: Sequence[Excitation]
+    pairs: Sequence[PairShare] = ()
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Run:
         self._unedited = unedited
         self._lazy_answer: Answer | None = None
         self._lazy_scalar: Scalar | None = None
-        self._verification = Verification(case, self._rows)
+        self._verification = Verification(case, self._rows, self._sparse, self._there)
 
     def __repr__(self) -> str:
         targets = " ".join(repr(self._subject.text(i)) for i in self._reading.targets)
@@ -94,6 +94,11 @@ class Run:
     def edits(self) -> list[str]:
         """The stack of edits, in the order in which they are made."""
         return [str(edit) for edit in self._case.edits]
+
+    @property
+    def autoencoders(self) -> list[str]:
+        """The autoencoders whose latents stand in place of heads, neurons or the stream, by name."""
+        return [made.autoencoder.name for made in self._case.dictionaries.values()]
 
     @property
     def steps(self) -> Records[TraceStep]:
@@ -187,7 +192,7 @@ class Run:
                     "A stack of edits patches from one second prompt only.", "Put these edits on another stack."
                 )
         stack = (*self._case.edits, *more)
-        check_edits(self._subject, len(self._case.ids), stack, pair)
+        check_edits(self._case, stack, pair)
         case = replace(self._case, edits=stack, second=pair)
         return Run(case, self._reading, self._selection, unedited=self.unedited)
 
@@ -269,7 +274,7 @@ class Run:
 
         `through` is q, k, both or v for a pair, v for a whole head, both, gate or up for a gated neuron and in for
         another; by default its whole pre-activation. "NODE:THROUGH" says both at once. v is taken of what this run
-        explains. Raises BadNode.
+        explains. A latent's is its encoder's. Raises BadNode.
         """
         if len(self._steps) >= MAX_STEPS:
             raise UsageError(f"A trace has at most {MAX_STEPS} steps.", "Start another from a node on the way.")
@@ -279,7 +284,7 @@ class Run:
         else:
             step = step_of(anatomy, node, through)
         # Anything the model ran can be traced, whatever is explained now; only v depends on what is.
-        checked_node(self._subject, self._case.ids, None if step.through != "v" else self._scalar(), step.node)
+        checked_node(self._case, None if step.through != "v" else self._scalar(), step.node)
         return Run(self._case, self._reading, self._selection, (*self._steps, step), self, self._unedited)
 
     def verify(
@@ -295,11 +300,12 @@ class Run:
         """Verified effects, D(as is) − D(node ablated), of `nodes` or of the `top` most promising ones (default 100).
 
         Most promising are the heads, neurons and embeddings with the largest effect by the best estimate there is
-        (debug/estimators.py: `refined`); a pair is part of its head, and verified when named. `ablation` sets what a
-        node holds to `zero`, to its `mean` over the prompt's other positions, or to what it is at the aligned position
-        of the prompt of `other` (`resample`). A pair's attention weight is zeroed, with `renormalise` so that the rest
-        of its row sums to 1 again. Largest |verified effect| first. Zero ablations are remembered: `nodes` and
-        `to_dict` show them from then on. In a trace D is its S. Raises BadNode, UsageError or Cancelled.
+        (debug/estimators.py: `refined`), and latents and errors by act×grad; a pair is part of its head, and verified
+        when named. `ablation` sets what a node holds to `zero`, to its `mean` over the prompt's other positions, or to
+        what it is at the aligned position of the prompt of `other` (`resample`). A pair's attention weight is zeroed,
+        with `renormalise` so that the rest of its row sums to 1 again. Largest |verified effect| first. Zero ablations
+        are remembered: `nodes` and `to_dict` show them from then on. In a trace D is its S. Raises BadNode, UsageError
+        or Cancelled.
         """
         batches = self.verifying(top, nodes, ablation, renormalise, other, alignment, stop)
         return by_verified(row for batch in batches for row in batch)
@@ -377,7 +383,7 @@ class Run:
         node = parse(head)
         if node.kind != "attn" or node.position is not None or node.layer is None or node.index is None:
             raise BadNode(f"{head!r} is not a head.", "Write attn.L.H, without a position.")
-        checked_node(self._subject, self._case.ids, None, replace(node, position=0))
+        checked_node(self._case, None, replace(node, position=0))
         edits = self._case.interventions
         with self._subject.lock:
             rows = probe(self._subject.anatomy, self._case.ids, node.layer, edits).pattern[node.index].tolist()
@@ -414,7 +420,7 @@ class Run:
     def check(self, node: str | Node) -> Node:
         """The node, if it is upstream of what is explained. Raises BadNode otherwise."""
         parsed = parse(node) if isinstance(node, str) else node
-        return checked_node(self._subject, self._case.ids, self._scalar(), parsed)
+        return checked_node(self._case, self._scalar(), parsed)
 
     def to_dict(self, candidates: int = CANDIDATES) -> dict[str, Any]:
         """The document of `clew debug --json`: the nodes of the first pass, and any other that was verified.
@@ -441,6 +447,8 @@ class Run:
             "nodes": nodes.to_dict(),
             "timing": self.timing.to_dict(),
         }
+        if self.autoencoders:
+            document["autoencoders"] = self.autoencoders
         if self.edits:
             document["edits"] = self.edits
         if self._steps:
@@ -471,9 +479,7 @@ class Run:
             if self._parent is None:
                 self._lazy_scalar = Final(self._subject.anatomy, self._reading, self._case.position)
             else:
-                parent = self._parent._scalar(stop)
-                edits = self._case.interventions
-                self._lazy_scalar = traced(self._subject, self._case.ids, edits, self._steps[-1], parent, stop)
+                self._lazy_scalar = traced(self._case, self._steps[-1], self._parent._scalar(stop), stop)
         return self._lazy_scalar
 
     def _pass(self, selection: Selection, stop: Stop | None) -> Answer:
@@ -490,6 +496,17 @@ class Run:
             only = Selection(top=0, kinds=tuple({node.kind for node in missing}), wanted=missing)
             found.update((row.id, row) for row in self._pass(only, stop).nodes)
         return [found[str(node)] for node in wanted]
+
+    def _sparse(self, top: int, stop: Stop | None) -> list[NodeEffect]:
+        """Latents and errors with the largest estimated effects."""
+        return self._pass(Selection(top=top, kinds=("latent", "error")), stop).nodes
+
+    def _there(self, node: Node) -> bool:
+        try:
+            self.check(node)
+        except BadNode:
+            return False
+        return True
 
     def _each(
         self,

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..models.anatomy import Anatomy, Depth
+from ..models.anatomy import Anatomy, Depth, Layer
+from ..nodes import Site
 from .direction import Reading
 
 
@@ -25,6 +26,11 @@ class Scalar(Protocol):
 
     @property
     def positions(self) -> Int[Tensor, " k"]: ...
+
+    @property
+    def own(self) -> Site | None:
+        """Where the stream is read as it is, and not through the latents of the autoencoder there: its own site."""
+        ...
 
     def value(self, streams: Float[Tensor, "n k d"]) -> Float[Tensor, " n"]:
         """The number on each of n streams; differentiable."""
@@ -50,6 +56,10 @@ class Final:
     @property
     def depth(self) -> Depth:
         return self.anatomy.end
+
+    @property
+    def own(self) -> Site | None:
+        return None
 
     @property
     def positions(self) -> Int[Tensor, " 1"]:
@@ -88,6 +98,7 @@ class Forms:
     constant: Float[Tensor, "f m"]
     combine: Combine
     linear: bool
+    own: Site | None = None
 
     def value(self, streams: Float[Tensor, "n k d"]) -> Float[Tensor, " n"]:
         return self.combine(self._forms(streams.float()))
@@ -112,3 +123,66 @@ class Forms:
 
     def _forms(self, streams: Float[Tensor, "n k d"]) -> Float[Tensor, "n f m"]:
         return torch.einsum("nfd,fdm->nfm", streams[:, self.at], self.weight) + self.constant
+
+
+Change = Callable[[Float[Tensor, "n w"], Int[Tensor, " n"]], Float[Tensor, "n w"]]
+
+
+@dataclass(frozen=True)
+class ThroughMlp:
+    """w·x + constant, where x is what a layer's MLP makes of the stream at one position: the scales of the norm in
+    front, and of a post-norm, held; the neurons as they are.
+
+    `weight` reads activations, or with `projected` what the MLP adds to the stream. `edits` are made to activations.
+    """
+
+    layer: Layer
+    position: int
+    weight: Float[Tensor, " w"]
+    constant: float
+    projected: bool
+    scale: Float[Tensor, " 1"]
+    post_scale: Float[Tensor, " 1"] | None
+    edits: Change | None = None
+
+    @property
+    def own(self) -> Site | None:
+        return None
+
+    @property
+    def depth(self) -> Depth:
+        return self.layer.reads_mlp
+
+    @property
+    def positions(self) -> Int[Tensor, " 1"]:
+        return torch.tensor([self.position], device=self.weight.device)
+
+    def value(self, streams: Float[Tensor, "n 1 d"]) -> Float[Tensor, " n"]:
+        layer, x, norm = self.layer, streams[:, 0].float(), self.layer.mlp_norm
+        if norm is not None:
+            x = norm.gain * norm.centre(x) * self.scale
+            x = x if norm.bias is None else x + norm.bias
+        reads = {}
+        for name, (weight, bias) in layer.neuron_inputs.items():
+            z = x @ weight.float().T
+            reads[name] = z if bias is None else z + bias
+        act = layer.act(reads["in"]) if layer.gate is None else layer.act(reads["gate"]) * reads["up"]
+        if self.edits is not None:
+            act = self.edits(act, self.positions.expand(len(act)))
+        if self.projected:
+            act = act @ layer.mlp_out.by_input.float()
+            act = act if layer.mlp_out.bias is None else act + layer.mlp_out.bias
+            if layer.mlp_post_norm is not None and self.post_scale is not None:
+                act = layer.mlp_post_norm.gain * layer.mlp_post_norm.centre(act) * self.post_scale
+        return act @ self.weight + self.constant
+
+    def directions(self, streams: Float[Tensor, "1 d"]) -> Float[Tensor, "1 d"]:
+        with torch.enable_grad():
+            leaf = streams.detach().float()[None].requires_grad_()
+            (grad,) = torch.autograd.grad(self.value(leaf).sum(), leaf)
+        return grad[0]
+
+    def extras(self, streams: Float[Tensor, "1 d"]) -> dict[str, float]:
+        """`remainder`: all that is not linear in the stream, constants included."""
+        whole = self.value(streams[None].float()).double()[0]
+        return {"remainder": float(whole - (self.directions(streams) * streams.float()).double().sum())}

@@ -4,6 +4,7 @@ The norm in front of the node is held, and so are norms on queries and keys. S i
 - of a neuron, its input (`in`); with a gate, the gate's (`gate`), the other branch (`up`), or the activation (`both`);
 - of attn.L.H@P<-S, the attention score q·k·scaling before any soft-cap, through the query with the key held (`q`), the
   other way round (`k`), or through `both`;
+- of a latent, its pre-activation (`in`, debug/latent.py);
 - through `v`, of a pair A[P,S]·⟨V_S, ∂D/∂z_P⟩, of a whole head the sum of it over S: D is what was explained before.
 """
 
@@ -18,14 +19,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import BadNode
-from ..models.anatomy import Anatomy, Depth, Layer, Norm, Projection
+from ..models.anatomy import Anatomy, Layer, Projection
 from ..models.forward import forward
 from ..models.interventions import Interventions
 from ..models.probe import LayerProbe, probe
 from ..models.subject import SubjectModel
-from ..models.tape import AttentionRecord, MlpRecord, Stop, Tape
+from ..models.tape import AttentionRecord, MlpRecord, SiteRecord, Stop, Tape
 from ..nodes import Node, parse
-from .scalar import Combine, Forms, Scalar
+from .case import Case
+from .forms import attention_forms, held, total
+from .latent import pre_activation
+from .scalar import Forms, Scalar
 
 Through = Literal["q", "k", "v", "gate", "up", "both", "in"]
 THROUGHS: tuple[Through, ...] = get_args(Through)
@@ -44,14 +48,18 @@ class Step:
 
 def step_of(anatomy: Anatomy, node: Node, through: str | None = None) -> Step:
     """A checked step; without `through`, the node's whole pre-activation. Raises BadNode."""
-    if node.kind in ("attn", "neuron") and node.position is None:
+    if node.kind in ("attn", "neuron", "latent") and node.position is None:
         raise BadNode(f"{node} is a component; a node runs at a position.", f"Write {node}@P, P counted from 0.")
-    if node.kind not in ("attn", "neuron"):
-        raise BadNode(f"{node} has nothing upstream that it reads.", "Trace a head, pair or neuron at a position.")
+    if node.kind not in ("attn", "neuron", "latent"):
+        raise BadNode(
+            f"{node} has nothing upstream that it reads.", "Trace a head, pair, neuron or latent at a position."
+        )
     assert node.layer is not None
-    if node.kind == "neuron":
+    if node.kind == "latent":
+        ways: tuple[Through, ...] = ("in",)
+    elif node.kind == "neuron":
         gated = anatomy.layers[node.layer].gate is not None
-        ways: tuple[Through, ...] = ("both", "gate", "up") if gated else ("in",)
+        ways = ("both", "gate", "up") if gated else ("in",)
     else:
         ways = ("v",) if node.source is None else ("both", "q", "k", "v")
     chosen: Through | None = ways[0] if through is None else next((way for way in ways if way == through), None)
@@ -69,15 +77,9 @@ def parse_step(anatomy: Anatomy, text: str) -> Step:
     return step_of(anatomy, parse(node), through or None)
 
 
-def traced(
-    subject: SubjectModel,
-    ids: Int[Tensor, " t"],
-    edits: Interventions | None,
-    step: Step,
-    parent: Scalar,
-    stop: Stop | None = None,
-) -> Scalar:
-    """S of a step, on this prompt under these edits. `parent` is what was explained before. Raises Cancelled."""
+def traced(case: Case, step: Step, parent: Scalar, stop: Stop | None = None) -> Scalar:
+    """S of a step, on this prompt under its edits. `parent` is what was explained before. Raises Cancelled."""
+    subject, ids, edits = case.subject, case.ids, case.interventions
     anatomy, node = subject.anatomy, step.node
     assert node.layer is not None and node.index is not None and node.position is not None
     layer = anatomy.layers[node.layer]
@@ -85,6 +87,8 @@ def traced(
     if step.through == "v":
         gradient = _gradient(subject, ids, edits, node, parent, stop)
     with subject.lock:
+        if node.kind == "latent":
+            return pre_activation(case, node)
         if node.kind == "neuron":
             with torch.no_grad(), nullcontext() if edits is None else edits.hooks():
                 stream = forward(anatomy, ids, layer.reads_mlp)
@@ -104,7 +108,7 @@ def _neuron(layer: Layer, index: int, position: int, through: Through, stream: F
     if through in ("up", "both", "in"):
         rows.append((layer.up, index + shift))
     read = stream[position].float()
-    pairs = [_held(layer.mlp_norm, row.by_output[i].float()[None], read, _bias(row, i)) for row, i in rows]
+    pairs = [held(layer.mlp_norm, row.by_output[i].float()[None], read, _bias(row, i)) for row, i in rows]
 
     def gated(forms: Float[Tensor, "n 2 1"]) -> Float[Tensor, " n"]:
         return layer.act(forms[:, 0, 0]) * forms[:, 1, 0]
@@ -115,7 +119,7 @@ def _neuron(layer: Layer, index: int, position: int, through: Through, stream: F
         at=torch.zeros(len(pairs), dtype=torch.long, device=stream.device),
         weight=torch.stack([weight for weight, _ in pairs]),
         constant=torch.stack([constant for _, constant in pairs]),
-        combine=gated if through == "both" else _sum,
+        combine=gated if through == "both" else total,
         linear=through != "both",
     )
 
@@ -128,12 +132,12 @@ def _score(layer: Layer, node: Node, through: Through, seen: LayerProbe) -> Form
     if through != "both":
         ((at, side, other),) = wanted[through]
         score = (side @ other.detach())[None] * seen.scaling
-        return _forms(layer, seen, [(at, score)], _sum, linear=True)
+        return attention_forms(layer, seen, [(at, score)], total, linear=True)
 
     def product(forms: Float[Tensor, "n 2 dh"]) -> Float[Tensor, " n"]:
         return (forms[:, 0] * forms[:, 1]).sum(-1) * seen.scaling
 
-    return _forms(layer, seen, [(node.position, query), (node.source, key)], product, linear=False)
+    return attention_forms(layer, seen, [(node.position, query), (node.source, key)], product, linear=False)
 
 
 def _values(layer: Layer, node: Node, seen: LayerProbe, gradient: Float[Tensor, " dh"]) -> Forms:
@@ -143,56 +147,12 @@ def _values(layer: Layer, node: Node, seen: LayerProbe, gradient: Float[Tensor, 
     sources = range(node.position + 1) if node.source is None else [node.source]
     values = seen.graphed_value[group].float()
     shares = [(s, (values[s] @ gradient)[None] * seen.pattern[node.index, node.position, s]) for s in sources]
-    return _forms(layer, seen, shares, _sum, linear=True)
-
-
-def _forms(
-    layer: Layer,
-    seen: LayerProbe,
-    parts: list[tuple[int, Float[Tensor, " m"]]],
-    combine: Combine,
-    linear: bool,
-) -> Forms:
-    """Forms of what the attention reads: each part a function of it at one position."""
-    positions = sorted({at for at, _ in parts})
-    # Parts of one number each are read at positions of their own, so one gradient holds those of all.
-    whole = seen.gradient(torch.cat([part for _, part in parts]).sum()) if linear else None
-    weights, constants = [], []
-    for at, part in parts:
-        gradient = torch.stack([seen.gradient(number)[at] for number in part]) if whole is None else whole[at][None]
-        own = part.detach().float() - gradient @ seen.read.detach()[0, at].float()
-        weight, constant = _held(layer.attn_norm, gradient, seen.stream[at].float(), own)
-        weights.append(weight)
-        constants.append(constant)
-    device = seen.stream.device
-    return Forms(
-        depth=Depth(layer.index),
-        positions=torch.tensor(positions, device=device),
-        at=torch.tensor([positions.index(at) for at, _ in parts], device=device),
-        weight=torch.stack(weights),
-        constant=torch.stack(constants),
-        combine=combine,
-        linear=linear,
-    )
-
-
-def _held(
-    norm: Norm | None, rows: Float[Tensor, "m d"], stream: Float[Tensor, " d"], own: Float[Tensor, " m"]
-) -> tuple[Float[Tensor, "d m"], Float[Tensor, " m"]]:
-    """Weights and constants of rows that read the normed stream, as functions of the stream, the norm's scale held."""
-    if norm is None:
-        return rows.T, own
-    constant = own if norm.bias is None else own + rows @ norm.bias
-    return (norm.pull(rows) * norm.scale(stream)).T, constant
+    return attention_forms(layer, seen, shares, total, linear=True)
 
 
 def _bias(projection: Projection, index: int) -> Float[Tensor, " 1"]:
     weight, bias = projection.by_output, projection.bias
     return torch.zeros(1, device=weight.device) if bias is None else bias[index].float()[None]
-
-
-def _sum(forms: Float[Tensor, "n f m"]) -> Float[Tensor, " n"]:
-    return forms.sum((1, 2))
 
 
 def _gradient(
@@ -228,6 +188,8 @@ class _HeadGradient:
             self.gradient = record.mixed_grad[self._node.position, self._node.index].float() * share
 
     def mlp(self, record: MlpRecord) -> None: ...
+
+    def site(self, record: SiteRecord) -> None: ...
 
     def embed(self, write: Float[Tensor, "t d"], grad: Float[Tensor, "t d"]) -> None: ...
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from jaxtyping import Int
-from torch import Tensor
-
 from ..errors import BadNode
-from ..models.anatomy import Anatomy
 from ..models.inventory import check_there
-from ..models.subject import SubjectModel
 from ..nodes import Node
+from .case import Case
 from .scalar import Final, Scalar
 
 
-def checked_node(subject: SubjectModel, ids: Int[Tensor, " t"], scalar: Scalar | None, node: Node) -> Node:
+def checked_node(case: Case, scalar: Scalar | None, node: Node) -> Node:
     """The node. Raises BadNode when this model or prompt has none such, or it is not upstream of `scalar`."""
-    anatomy = subject.anatomy
-    reach = len(ids) if scalar is None else int(scalar.positions[-1]) + 1
-    check_there(anatomy, node)
+    anatomy = case.subject.anatomy
+    reach = len(case.ids) if scalar is None else int(scalar.positions[-1]) + 1
+    check_there(anatomy, node, {site: made.autoencoder.n_latents for site, made in case.dictionaries.items()})
     if node.position is not None and node.position >= reach:
         what = "tokens" if scalar is None else "tokens up to the one explained"
         raise BadNode(
@@ -25,24 +21,41 @@ def checked_node(subject: SubjectModel, ids: Int[Tensor, " t"], scalar: Scalar |
         )
     if node.kind == "direct":
         raise BadNode("direct is D itself, not a node that writes.", "Name a head, neuron, embedding or bias.")
-    if node.kind in ("attn", "neuron") and node.position is None:
+    if node.kind in ("attn", "neuron", "latent") and node.position is None:
         raise BadNode(f"{node} is a component; a node runs at a position.", f"Write {node}@{reach - 1}.")
-    if node.kind == "bias" and not _has_bias(anatomy, node):
+    if node.kind == "bias" and not _has_bias(case, node):
         raise BadNode(f"This model has no {node}.", "Not every family has biases.")
-    if scalar is not None and not _upstream(scalar, node):
+    if scalar is not None and not _upstream(case, scalar, node):
         raise BadNode(f"{node} is not upstream of what is explained.", "Name a node of an earlier layer.")
+    block = {"attn": "attn", "neuron": "mlp"}.get(node.kind)
+    for made in case.dictionaries.values():
+        if scalar is not None and (made.block, made.site.layer) == (block, node.layer):
+            raise BadNode(
+                f"{node} is not a node here: the latents of {made.autoencoder.name} stand for what {made.site} holds.",
+                f"Name a latent or error of {made.site}, or take that autoencoder off.",
+            )
     return node
 
 
-def _has_bias(anatomy: Anatomy, node: Node) -> bool:
+def _has_bias(case: Case, node: Node) -> bool:
+    anatomy = case.subject.anatomy
+    if any((made.block, made.site.layer) == (node.part, node.layer) for made in case.dictionaries.values()):
+        return True
+    if node.part == "resid":
+        return False
     if node.layer is None:
         return (anatomy.final_norm.bias if node.part == "final_norm" else anatomy.unembed.bias) is not None
     layer = anatomy.layers[node.layer]
     return (layer.attn_out if node.part == "attn" else layer.mlp_out).bias is not None
 
 
-def _upstream(scalar: Scalar, node: Node) -> bool:
+def _upstream(case: Case, scalar: Scalar, node: Node) -> bool:
     depth = scalar.depth
+    attached = case.upstream(depth, scalar.own)
+    if node.kind in ("latent", "error"):
+        return node.site in attached
+    if node.part == "resid":
+        return any((made.block, made.site.layer) == ("resid", node.layer) for made in attached.values())
     if node.layer is None:
         # Constants of the end belong to D alone, which has no constant terms of its own.
         return node.kind != "bias" or isinstance(scalar, Final)

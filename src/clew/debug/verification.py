@@ -9,7 +9,7 @@ from dataclasses import replace
 from ..edits import Place
 from ..errors import UsageError
 from ..models.tape import Stop
-from ..nodes import Node
+from ..nodes import Node, parse
 from ..records import Batch, Records
 from ..settings import MAX_NODES
 from .case import Case, Second
@@ -21,6 +21,12 @@ from .verify import Ablation, measure
 Find = Callable[[Sequence[Node], Stop | None], list[NodeEffect]]
 """The rows of these nodes. Raises BadNode."""
 
+Sparse = Callable[[int, Stop | None], list[NodeEffect]]
+"""Rows of latents and errors: so many with the largest estimated effects of either sign, and others."""
+
+There = Callable[[Node], bool]
+"""Whether a node is one that is explained with: those that latents replace are not."""
+
 
 class Verification:
     """Measures nodes of a case, and remembers the effects of zeroing them.
@@ -28,9 +34,11 @@ class Verification:
     `seconds` is how long the last measurement took, None before the first.
     """
 
-    def __init__(self, case: Case, find: Find) -> None:
+    def __init__(self, case: Case, find: Find, sparse: Sparse, there: There) -> None:
         self._case = case
         self._find = find
+        self._sparse = sparse
+        self._there = there
         self._known: dict[str, NodeEffect] = {}
         self.seconds: float | None = None
 
@@ -67,7 +75,7 @@ class Verification:
             yield Batch(known, len(rows))
         if not left:
             return
-        places = [Place.of(Node(row.kind, row.layer, row.index, row.position, row.source)) for row in left]
+        places = [Place.of(parse(row.id)) for row in left]
         for effects in measure(self._case, scalar, places, ablation, renormalise, second, stop):
             found = zip(left[done:], effects, strict=False)
             batch = Batch((replace(row, verified_effect=effect) for row, effect in found), len(rows))
@@ -78,19 +86,26 @@ class Verification:
             yield batch
 
     def _promising(self, scalar: Scalar, top: int, paired: Second | None, stop: Stop | None) -> list[NodeEffect]:
-        """The `top` heads, neurons and embeddings with the largest effect by the best estimate there is.
+        """The `top` nodes but pairs and biases with the largest effect by the best estimate there is.
 
-        To be resampled a node needs a counterpart.
+        That is act×grad for latents and errors. To be resampled a node needs a counterpart.
         """
         if not 1 <= top <= MAX_NODES:
             raise UsageError(f"{top:,} is not a number of nodes to verify.", f"Take 1 to {MAX_NODES:,}.")
 
+        attached = bool(self._case.dictionaries)
+
         def fits(node: Node) -> bool:
+            if attached and not self._there(node):
+                return False
             return paired is None or (node.position is not None and paired.alignment[node.position] is not None)
 
         guess = refined(self._case, scalar, stop)
-        ranked = guess.largest(top if paired is None else MAX_NODES)
-        rows = self._find([node for node in ranked if fits(node)][:top], stop)
+        ranked = [(abs(guess.of(n)), n) for n in guess.largest(MAX_NODES if attached or paired is not None else top)]
+        if attached:
+            sparse = [(abs(row.estimated_effect), parse(row.id)) for row in self._sparse(top, stop)]
+            ranked = sorted([*ranked, *sparse], key=lambda pair: -pair[0])
+        rows = self._find([node for _, node in ranked if fits(node)][:top], stop)
         # What the estimate had to measure is measured.
         truths = {str(node): effect for node, effect in guess.measured.items()}
         self._known.update((row.id, replace(row, verified_effect=truths[row.id])) for row in rows if row.id in truths)

@@ -14,6 +14,7 @@ from ..errors import BadNode, UsageError
 from ..models.clean import Clean, clean_run
 from ..models.interventions import others_mean
 from ..models.replay import Change, Cone, replay
+from ..models.sites import projection
 from ..models.tape import Stop
 from .case import Case, Second
 from .scalar import Scalar
@@ -33,10 +34,10 @@ def measure(
 ) -> Iterator[list[float]]:
     """The verified effects of places at one position each, batch by batch, in the order given.
 
-    `zero` sets what a place holds (a head's z, a neuron's activation, an embedding, the stream) to zero, `mean` to its
-    mean over the prompt's other positions, `resample` to what it is on the second prompt at the aligned position. A
-    pair is zeroed only: its attention weight becomes 0, and with `renormalise` the rest of the row is scaled to sum to
-    1 again. Raises BadNode, UsageError or Cancelled.
+    `zero` sets what a place holds (a head's z, a neuron's or latent's activation, an error, an embedding, the stream)
+    to zero, `mean` to its mean over the prompt's other positions, `resample` to what it is on the second prompt at the
+    aligned position. A pair is zeroed only: its attention weight becomes 0, and with `renormalise` the rest of the row
+    is scaled to sum to 1 again. Raises BadNode, UsageError or Cancelled.
     """
     _check(case, places, ablation, second)
     anatomy, subject = case.subject.anatomy, case.subject
@@ -45,7 +46,7 @@ def measure(
         clean = case.clean(places, stop)
         other = None
         if ablation == "resample" and second is not None:
-            other = clean_run(anatomy, second.ids, places, stop=stop)
+            other = clean_run(anatomy, second.ids, places, stop=stop, coders=case.coders(places))
         cone = Cone(anatomy, clean, edits, scalar.depth, scalar.positions)
         value = scalar.value(clean.stream(anatomy, scalar.depth)[scalar.positions][None])
         deltas = _Deltas(case, clean, ablation, renormalise, other, second)
@@ -67,7 +68,13 @@ def _check(case: Case, places: Sequence[Place], ablation: str, second: Second | 
         raise UsageError("Resampling takes its values from a second prompt.", "Give one.")
     if ablation == "mean" and len(case.ids) == 1:
         raise UsageError("A prompt of one token has no other positions to take a mean over.", "Ablate to zero.")
+    edited = {edit.place.site for edit in case.edits if edit.place.part in ("attn_act", "mlp_act")}
     for place in places:
+        block = {"attn": "attn_act", "neuron": "mlp_act"}.get(place.kind)
+        if any((site.name, site.layer) == (block, place.layer) for site in edited):
+            raise BadNode(
+                f"{place} holds what the edited latents of its layer make of it.", "Take those edits off to measure it."
+            )
         if place.sources is not None and ablation != "zero":
             raise UsageError(
                 f"{place} is one entry of an attention pattern: it can be zeroed, not set to a mean or resampled.",
@@ -97,6 +104,7 @@ class _Deltas:
         second: Second | None,
     ) -> None:
         self._anatomy = case.subject.anatomy
+        self._dictionaries = case.dictionaries
         self._clean = clean
         self._ablation = ablation
         self._renormalise = renormalise
@@ -112,6 +120,8 @@ class _Deltas:
             case "resid":
                 assert place.layer is not None
                 return Change("resid", place.layer, place.position, delta)
+            case "latent" | "error":
+                return self._at_site(place, delta)
             case "neuron":
                 assert place.layer is not None
                 out = self._anatomy.layers[place.layer].mlp_out.by_input
@@ -124,6 +134,19 @@ class _Deltas:
                 start = 0 if place.index is None else place.index * width
                 return Change("attn", place.layer, place.position, delta @ out[start : start + width])
 
+    def _at_site(self, place: Place, delta: Float[Tensor, " w"]) -> Change:
+        """What a change of latents, or of the error, adds where the site's value is written."""
+        made = self._dictionaries[place.site]
+        value = delta
+        if place.kind == "latent":
+            rows = made.autoencoder.w_dec
+            scale = self._clean.parts[place.site].split.scale
+            value = delta if scale is None else delta * scale[place.position]
+            value = value @ rows if place.index is None else value * rows[place.index]
+        out = projection(self._anatomy, place.site)
+        write = value if out is None else value @ out.float()
+        return Change(made.block, place.site.layer, place.position, write, outer=not made.before_projection)
+
     def _held(self, place: Place) -> Float[Tensor, " w"]:
         return self._clean.of(place)[place.position]
 
@@ -131,7 +154,7 @@ class _Deltas:
         """What the place holds when it is ablated."""
         match self._ablation:
             case "mean":
-                component = Place(place.kind, place.layer, place.index)
+                component = Place(place.kind, place.layer, place.index, part=place.part)
                 if component not in self._means:
                     self._means[component] = others_mean(self._clean.of(place))
                 return self._means[component][place.position]

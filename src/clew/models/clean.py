@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from ..edits import Place
 from ..errors import Cancelled
-from .anatomy import Anatomy, Depth, through
+from ..nodes import Site
+from .anatomy import Anatomy, Depth
 from .attention import watching
 from .forward import forward
 from .interventions import Interventions
+from .sites import Coder, Parts, See, tap
 from .tape import Stop
 
 
@@ -30,7 +32,9 @@ class Clean:
 
     `resid[l]` is the stream before layer l, `resid[n_layers]` that before the final norm; `attn_out` and `mlp_out` are
     what a layer's blocks give before any post-norm; `kwargs` is what the model calls a layer's attention with.
-    `mixed`, `act` and `pattern` are z, activations and attention weights of the layers that were wanted.
+    `mixed`, `act` and `pattern` are z, activations and attention weights of the layers that were wanted, `parts` what
+    the sites of autoencoders are made of. `attn_out` and `mlp_out` are before edits of a block's own site; `attn_write`
+    is what attention then adds to the stream.
     """
 
     ids: Int[Tensor, " t"]
@@ -39,10 +43,12 @@ class Clean:
     pattern: dict[int, Float[Tensor, "h t t"]] = field(default_factory=dict)
     resid: list[Float[Tensor, "t d"]] = field(default_factory=list)
     attn_out: list[Float[Tensor, "t d"]] = field(default_factory=list)
+    attn_write: list[Float[Tensor, "t d"]] = field(default_factory=list)
     mlp_out: list[Float[Tensor, "t d"]] = field(default_factory=list)
     key: list[Float[Tensor, "kv t dh"]] = field(default_factory=list)
     value: list[Float[Tensor, "kv t dh"]] = field(default_factory=list)
     kwargs: list[dict[str, Any]] = field(default_factory=list)
+    parts: dict[Site, Parts] = field(default_factory=dict)
 
     def mask(self, layer: int) -> Float[Tensor, "t t"] | None:
         """What is added to a layer's attention scores; None where the model gave no mask."""
@@ -56,6 +62,11 @@ class Clean:
         assert place.layer is not None
         if place.kind == "resid":
             return self.resid[place.layer + 1]
+        if place.kind == "error":
+            return self.parts[place.site].error
+        if place.kind == "latent":
+            latents = self.parts[place.site].split.latents
+            return latents if place.index is None else latents[:, place.index, None]
         whole = (self.act if place.kind == "neuron" else self.mixed)[place.layer]
         if place.index is None:
             return whole
@@ -70,14 +81,16 @@ class Clean:
     def holds(self, places: Iterable[Place]) -> bool:
         """Whether it was run for these places."""
         kept = {"attn": self.mixed, "neuron": self.act}
-        return all(place.layer in kept[place.kind] for place in places if place.kind in kept)
+        return all(
+            place.site in self.parts if place.part is not None else place.layer in kept[place.kind]
+            for place in places
+            if place.part is not None or place.kind in kept
+        )
 
     def stream(self, anatomy: Anatomy, depth: Depth) -> Float[Tensor, "t d"]:
         """The stream at a depth."""
         before = self.resid[depth.layer]
-        if not depth.mid:
-            return before
-        return before + through(anatomy.layers[depth.layer].attn_post_module, self.attn_out[depth.layer])
+        return before + self.attn_write[depth.layer] if depth.mid else before
 
 
 def clean_run(
@@ -86,16 +99,28 @@ def clean_run(
     places: Iterable[Place] = (),
     edits: Interventions | None = None,
     stop: Stop | None = None,
+    coders: Iterable[Coder] = (),
 ) -> Clean:
-    """Run the model once and keep what `Clean` holds, for the layers of `places`. Raises Cancelled."""
+    """Run the model once and keep what `Clean` holds, for the layers of `places` and the sites of `coders`.
+
+    Raises Cancelled.
+    """
     recorder = _Recorder(anatomy, Clean(ids), places, stop)
+    clean = recorder.clean
+    coders = tuple(coders)
+    seen: dict[Site, Tensor] = {}
     with torch.no_grad(), ExitStack() as stack:
         if edits is not None:
-            stack.enter_context(edits.hooks())
+            stack.enter_context(edits.hooks(parts=clean.parts))
         stack.enter_context(recorder.hooks())
         stack.enter_context(watching(recorder))
-        recorder.clean.resid.append(forward(anatomy, ids))
-    return recorder.clean
+        for site in {site for coder in coders for site in (coder.reads, coder.writes)}:
+            stack.enter_context(tap(anatomy, site, _seeing(seen, site)))
+        clean.resid.append(forward(anatomy, ids))
+        for coder in coders:
+            if coder.writes not in clean.parts:
+                clean.parts[coder.writes] = Parts.of(coder, seen[coder.reads], seen[coder.writes])
+    return clean
 
 
 class _Recorder:
@@ -113,8 +138,11 @@ class _Recorder:
             def before(module: nn.Module, hook: Callable[..., Any], kwargs: bool = False) -> None:
                 stack.callback(module.register_forward_pre_hook(hook, with_kwargs=kwargs).remove)
 
-            def after(module: nn.Module, kept: list[Tensor]) -> None:
-                stack.callback(module.register_forward_hook(lambda m, a, out: kept.append(out[0])).remove)
+            def after(module: nn.Module, kept: list[Tensor], prepend: bool = True) -> None:
+                def keep(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+                    kept.append(output[0])
+
+                stack.callback(module.register_forward_hook(keep, prepend=prepend).remove)
 
             for layer in self._anatomy.layers:
                 before(layer.block, self._enter)
@@ -126,6 +154,7 @@ class _Recorder:
                     if (kind, layer.index) in self._wanted:
                         before(module, _keeping(kept, layer.index))
                 after(layer.attn_out_module, clean.attn_out)
+                after(layer.attn_post_module or layer.attn_out_module, clean.attn_write, prepend=False)
                 after(layer.mlp_out_module, clean.mlp_out)
             yield
 
@@ -145,6 +174,10 @@ class _Recorder:
 
     def _call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.clean.kwargs.append({name: value for name, value in kwargs.items() if name != "hidden_states"})
+
+
+def _seeing(seen: dict[Site, Tensor], site: Site) -> See:
+    return lambda value: seen.__setitem__(site, value[0])
 
 
 def _keeping(kept: dict[int, Tensor], layer: int) -> Callable[..., None]:

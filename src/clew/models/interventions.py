@@ -1,4 +1,4 @@
-"""Edits made in a forward pass: of the embedding, heads, attention patterns, neurons and the stream.
+"""Edits made in a forward pass: of the embedding, heads, attention patterns, neurons, latents and the stream.
 
 What `mean` and `patch` put in place, and the directions that `steer` adds, come from unedited runs and are read before
 the pass, so that an edit means the same whatever else is edited. Edits of one value are made in the order of the stack;
@@ -8,9 +8,9 @@ those of different values in the order in which the model computes them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,8 +18,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..edits import Edit, Place
+from ..nodes import Site
 from .anatomy import Anatomy
 from .attention import editing
+from .sites import Coder, Parts, See, projection, tap
 
 Rows = Callable[[], Int[Tensor, " r"]]
 """The positions of the rows that the model is computing now."""
@@ -88,6 +90,31 @@ class PatternChange:
 
 
 @dataclass
+class SiteChange:
+    """Edits of the latents and the error of one site's autoencoder; what they do not touch stays as it is.
+
+    Latents are read once, from the site's value before any of them is edited.
+    """
+
+    coder: Coder
+    latents: list[Change] = field(default_factory=list)
+    error: list[Change] = field(default_factory=list)
+
+    def __call__(
+        self, read: Float[Tensor, "*b r d_in"], value: Float[Tensor, "*b r d"], at: Int[Tensor, " r"]
+    ) -> tuple[Float[Tensor, "*b r d"], Parts]:
+        """The site's value, edited, and what it is then made of."""
+        parts = Parts.of(self.coder, read, value)
+        split = parts.split
+        latents, error = _all(self.latents, split.latents, at), _all(self.error, parts.error, at)
+        more = latents - split.latents
+        columns = more.flatten(0, -2).any(0).nonzero()[:, 0]
+        more = more[..., columns] if split.scale is None else more[..., columns] * split.scale
+        changed = parts.value + more @ self.coder.w_dec[columns] + (error - parts.error)
+        return changed.to(value.dtype), Parts(read, changed, replace(split, latents=latents), error)
+
+
+@dataclass
 class Interventions:
     """A stack of edits of one prompt, to be made in any pass over it."""
 
@@ -98,10 +125,36 @@ class Interventions:
     heads: dict[int, list[Change]] = field(default_factory=lambda: defaultdict(list))
     neurons: dict[int, list[Change]] = field(default_factory=lambda: defaultdict(list))
     patterns: dict[int, list[PatternChange]] = field(default_factory=lambda: defaultdict(list))
+    sites: dict[Site, SiteChange] = field(default_factory=dict)
+    """By the site whose value they change."""
 
-    def edit_stream(self, layer: int, x: Float[Tensor, "*b r d"], at: Int[Tensor, " r"]) -> Float[Tensor, "*b r d"]:
+    def edit_stream(
+        self, layer: int, x: Float[Tensor, "*b r d"], at: Int[Tensor, " r"], parts: dict[Site, Parts] | None = None
+    ) -> Float[Tensor, "*b r d"]:
         """The stream before a layer, rows at positions `at`, edited."""
-        return _all(self.stream.get(layer, ()), x, at)
+        x = _all(self.stream.get(layer, ()), x, at)
+        return self.edit_site(Site("resid", layer - 1), x, x, at, parts)
+
+    def edit_site(
+        self,
+        site: Site,
+        read: Float[Tensor, "*b r d_in"],
+        value: Float[Tensor, "*b r d"],
+        at: Int[Tensor, " r"],
+        parts: dict[Site, Parts] | None = None,
+    ) -> Float[Tensor, "*b r d"]:
+        """A site's value with its latents and error edited; `parts` is given what it is then made of."""
+        change = self.sites.get(site)
+        if change is None:
+            return value
+        value, made = change(value if change.coder.reads == site else read, value, at)
+        if parts is not None:
+            parts[site] = made
+        return value
+
+    def edit_neurons(self, layer: int, act: Float[Tensor, "*b r n"], at: Int[Tensor, " r"]) -> Float[Tensor, "*b r n"]:
+        """A layer's activations, rows at positions `at`, with the edits of its neurons."""
+        return _all(self.neurons.get(layer, ()), act, at)
 
     def edit_pattern(
         self, layer: int, pattern: Float[Tensor, "*b h r s"], at: Int[Tensor, " r"]
@@ -113,21 +166,40 @@ class Interventions:
 
     @contextmanager
     def hooks(
-        self, rows: Rows | None = None, inner: bool = False, added: dict[int, Float[Tensor, "t d"]] | None = None
+        self,
+        rows: Rows | None = None,
+        inner: bool = False,
+        added: dict[int, Float[Tensor, "t d"]] | None = None,
+        parts: dict[Site, Parts] | None = None,
     ) -> Iterator[None]:
         """Make the edits in every pass inside the block.
 
         `rows` tells the positions of the rows being computed (default: the prompt's, in order). `inner` leaves edits
-        of the stream and of patterns to the caller. `added` is given what edits of the stream after a layer add to it.
+        of the stream, of what blocks add to it and of patterns to the caller. `added` is given what edits of the stream
+        after a layer add to it, `parts` (of one prompt) what edited sites are made of.
         """
         given = (lambda: torch.arange(self.length, device=self.anatomy.unembed.weight.device)) if rows is None else rows
 
         def values(changes: Sequence[Change]) -> Callable[..., Any]:
             return lambda module, args: (_all(changes, args[0], given()), *args[1:])
 
+        alone: dict[Site, Parts] = {}
+        reads: dict[Site, Tensor] = {}
+
+        def site_of(site: Site) -> See:
+            def see(value: Tensor) -> Tensor:
+                value = self.edit_site(site, reads.get(site, value), value, given(), alone)
+                if parts is not None:
+                    parts[site] = alone[site].first
+                return value
+
+            return see
+
         def stream(layer: int) -> Callable[..., Any]:
             def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-                edited = self.edit_stream(layer, args[0], given())
+                edited = self.edit_stream(layer, args[0], given(), None if parts is None else alone)
+                if parts is not None:
+                    parts.update((site, whole.first) for site, whole in alone.items())
                 if added is not None and layer:
                     added[layer] = (edited - args[0]).detach()[0]
                 return (edited, *args[1:])
@@ -144,8 +216,15 @@ class Interventions:
                 before(layers[layer].attn_out_module, values(changes))
             for layer, changes in self.neurons.items():
                 before(layers[layer].mlp_out_module, values(changes))
+            for site, change in self.sites.items():
+                if site.name == "resid" or (inner and projection(self.anatomy, site) is None):
+                    continue
+                if change.coder.reads != site:
+                    stack.enter_context(tap(self.anatomy, change.coder.reads, _keeping(reads, site)))
+                stack.enter_context(tap(self.anatomy, site, site_of(site)))
             if not inner:
-                for layer in self.stream:
+                after = [site.layer + 1 for site in self.sites if site.name == "resid"]
+                for layer in {*self.stream, *after}:
                     end = layer == len(layers)
                     before(self.anatomy.final_norm_module if end else layers[layer].block, stream(layer))
                 if self.patterns:
@@ -163,6 +242,10 @@ class _Patterns:
         return self.edits.edit_pattern(layer, pattern, self.rows())
 
 
+def _keeping(kept: dict[Site, Tensor], site: Site) -> See:
+    return lambda value: kept.__setitem__(site, value)
+
+
 @dataclass(frozen=True)
 class Source:
     """What unedited runs hold: the component of a place at every position of this prompt, and of the second one."""
@@ -173,6 +256,8 @@ class Source:
     """The second prompt's position for each of this one's, −1 for none."""
     position: int
     """The one of interest: where `steer` takes a head's direction from when it steers at every position."""
+    coders: Mapping[Site, Coder] = field(default_factory=dict)
+    """The autoencoders attached, by the site they write."""
 
 
 def interventions(anatomy: Anatomy, length: int, edits: Sequence[Edit], source: Source) -> Interventions:
@@ -205,13 +290,16 @@ def interventions(anatomy: Anatomy, length: int, edits: Sequence[Edit], source: 
             case "neuron":
                 assert place.layer is not None
                 made.neurons[place.layer].append(change)
+            case "latent" | "error":
+                site = made.sites.setdefault(place.site, SiteChange(source.coders[place.site]))
+                (site.latents if place.kind == "latent" else site.error).append(change)
     return made
 
 
 def _columns(anatomy: Anatomy, place: Place) -> slice:
     if place.index is None or place.layer is None:
         return slice(None)
-    if place.kind == "neuron":
+    if place.kind in ("neuron", "latent"):
         return slice(place.index, place.index + 1)
     layer = anatomy.layers[place.layer]
     width = layer.attn_out.by_input.shape[0] // layer.n_heads
@@ -227,7 +315,7 @@ def _function(anatomy: Anatomy, edit: Edit, source: Source) -> tuple[Bool[Tensor
         case "scale":
             return None, lambda x, at: x * value
         case "set":
-            if edit.place.kind == "neuron":
+            if edit.place.kind in ("neuron", "latent"):
                 return None, lambda x, at: torch.full_like(x, value)
             return None, lambda x, at: x * (value / x.norm(dim=-1, keepdim=True).clamp_min(1e-30))
         case "mean":
@@ -241,7 +329,8 @@ def _function(anatomy: Anatomy, edit: Edit, source: Source) -> tuple[Bool[Tensor
             table = other[source.counterpart.clamp_min(0)]
             return source.counterpart >= 0, lambda x, at: table[at].expand_as(x)
         case _:
-            steps = unit_steps(anatomy, edit.place, source.here(edit.place)) * value
+            coder = source.coders[edit.place.site] if edit.place.kind == "latent" else None
+            steps = unit_steps(anatomy, edit.place, source.here(edit.place), coder) * value
             if edit.place.positions is None:
                 steps = steps[source.position : source.position + 1]
             return None, lambda x, at: x + steps[at.clamp_max(len(steps) - 1)]
@@ -252,15 +341,23 @@ def others_mean(held: Float[Tensor, "t w"]) -> Float[Tensor, "t w"]:
     return (held.sum(0) - held) / (len(held) - 1)
 
 
-def unit_steps(anatomy: Anatomy, place: Place, held: Float[Tensor, "t w"]) -> Float[Tensor, "t w"]:
+def unit_steps(
+    anatomy: Anatomy, place: Place, held: Float[Tensor, "t w"], coder: Coder | None = None
+) -> Float[Tensor, "t w"]:
     """What to add to what a component holds so that its write, before any post-norm, grows by a unit vector.
 
-    A head grows along its own write at each position, an embedding along itself, a neuron along its output weights.
+    A head grows along its own write at each position, an embedding along itself, a neuron along its output weights, a
+    latent along its decoder row (times the scale of a normalisation, which is left out of the step).
     """
     if place.kind == "embed":
         return held / held.norm(dim=-1, keepdim=True).clamp_min(1e-30)
     assert place.layer is not None and place.index is not None
     layer = anatomy.layers[place.layer]
+    if place.kind == "latent":
+        assert coder is not None
+        row = coder.w_dec[place.index]
+        out = projection(anatomy, place.site)
+        return torch.ones_like(held) / (row if out is None else row @ out.float()).norm()
     if place.kind == "neuron":
         return torch.ones_like(held) / layer.mlp_out.by_input[place.index].float().norm()
     write = held @ layer.attn_out.by_input[_columns(anatomy, place)]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..errors import BadNode
-from ..nodes import Node
+from ..nodes import Node, Site
 from .anatomy import Anatomy
 
 
-def check_there(anatomy: Anatomy, node: Node) -> None:
-    """Raises BadNode when a node or component is of a layer, head or neuron that the model does not have."""
+def check_there(anatomy: Anatomy, node: Node, latents: Mapping[Site, int] | None = None) -> None:
+    """Raises BadNode when a node or component is of a layer, head, neuron or latent that is not there.
+
+    `latents` are how many the autoencoder at each site has.
+    """
     sizes = {
         "layer": ("layers", len(anatomy.layers)),
         "attn": ("heads", anatomy.n_heads),
@@ -21,5 +26,16 @@ def check_there(anatomy: Anatomy, node: Node) -> None:
                 f"{node} does not exist: there are {size} {what}.",
                 f"Counting starts at 0, so the last is {size - 1}.",
             )
-    if node.kind in ("latent", "error"):
-        raise BadNode(f"{node} belongs to a sparse autoencoder, and none is loaded.", "Use heads and neurons.")
+    if node.kind not in ("latent", "error"):
+        return
+    size = {} if latents is None else latents
+    if node.site not in size:
+        raise BadNode(
+            f"{node} belongs to an autoencoder of {node.site}, and none is attached.",
+            "Attach one that writes there, with --sae.",
+        )
+    if node.index is not None and node.index >= size[node.site]:
+        raise BadNode(
+            f"{node} does not exist: the autoencoder of {node.site} has {size[node.site]:,} latents.",
+            f"Counting starts at 0, so the last is {size[node.site] - 1}.",
+        )

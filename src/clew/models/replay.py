@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import Cancelled
+from ..nodes import Site
 from .anatomy import Anatomy, Depth, Layer, through
 from .attention import arguments_at, playing
 from .clean import Clean
@@ -30,7 +31,8 @@ ROWS = 1536
 
 @dataclass(frozen=True)
 class Change:
-    """`delta` [d] is added to what one block gives at one position, before any post-norm.
+    """`delta` [d] is added to what one block gives at one position, before any post-norm or, with `outer`, after it and
+    after all edits.
 
     The block is a layer's attention or MLP, or the embedding (layer 0); of `resid` it is added to the stream after the
     layer.
@@ -40,6 +42,7 @@ class Change:
     layer: int
     position: int
     delta: Float[Tensor, " d"]
+    outer: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,8 @@ class _Replay:
         mid = torch.cat([mid, changed])
         self._at = torch.cat([self._at, attn_at])
         if len(mid):
-            mid = mid + through(layer.mlp_post_module, layer.mlp(through(layer.mlp_norm_module, reads)[None])[0])
+            reads = through(layer.mlp_norm_module, reads)
+            mid = mid + self._write(layer, "mlp", layer.mlp(reads[None])[0], self._at, reads)
             mid = self._edited(layer, mid, self._at)
         replayed, joined = mid.split([len(mid) - len(by_attn), len(by_attn)])
         sizes = [group.rows.shape[0] * group.rows.shape[1] for group in groups]
@@ -168,9 +172,10 @@ class _Replay:
             group.rows = rows.view(len(group.members), -1, rows.shape[-1])
         only = self._cone.positions if last else None
         self._join(by_attn, clean_out, joined, only)
-        clean_mid = clean_in[mlp_at] + through(layer.attn_post_module, self._clean.attn_out[layer.index][mlp_at])
-        mlp_out = self._clean.mlp_out[layer.index][mlp_at] + self._deltas(by_mlp)
-        by_mlp_out = clean_mid + through(layer.mlp_post_module, mlp_out)
+        clean_mid = clean_in[mlp_at] + self._clean.attn_write[layer.index][mlp_at]
+        reads = through(layer.mlp_norm_module, clean_in[mlp_at] if layer.parallel else clean_mid)
+        mlp_out = self._clean.mlp_out[layer.index][mlp_at] + self._deltas(by_mlp, outer=False)
+        by_mlp_out = clean_mid + self._write(layer, "mlp", mlp_out, mlp_at, reads) + self._deltas(by_mlp, outer=True)
         self._join(by_mlp, clean_out, self._edited(layer, by_mlp_out, mlp_at), only)
         self._join(by_resid, clean_out, clean_out[self._positions(by_resid)] + self._deltas(by_resid), only)
 
@@ -196,13 +201,31 @@ class _Replay:
                 hidden_states=through(layer.attn_norm_module, stream)[None],
                 **arguments_at(self._clean.kwargs[layer.index], len(self._clean.ids), self._at),
             )
-        return stream, stream + through(layer.attn_post_module, attn[0])
+        return stream, stream + self._write(layer, "attn", attn[0], self._at)
 
     def _after_attention(self, layer: Layer, indices: Sequence[int]) -> Float[Tensor, "n d"]:
         """The changed rows of changes made in a layer's attention, after it."""
         at = self._positions(indices)
-        out = self._clean.attn_out[layer.index][at] + self._deltas(indices)
-        return self._clean.resid[layer.index][at] + through(layer.attn_post_module, out)
+        out = self._clean.attn_out[layer.index][at] + self._deltas(indices, outer=False)
+        write = self._write(layer, "attn", out, at) + self._deltas(indices, outer=True)
+        return self._clean.resid[layer.index][at] + write
+
+    def _write(
+        self,
+        layer: Layer,
+        part: Literal["attn", "mlp"],
+        out: Float[Tensor, "r d"],
+        at: Int[Tensor, " r"],
+        reads: Float[Tensor, "r d"] | None = None,
+    ) -> Float[Tensor, "r d"]:
+        """What a block adds to the stream, given what its output projection gives, with the edits made there.
+
+        `reads` is what the block was given: a transcoder's latents are read from it.
+        """
+        write = through(layer.attn_post_module if part == "attn" else layer.mlp_post_module, out)
+        if self._edits is None:
+            return write
+        return self._edits.edit_site(Site(f"{part}_out", layer.index), write if reads is None else reads, write, at)
 
     def _attend(
         self,
@@ -275,8 +298,11 @@ class _Replay:
         device = self._clean.ids.device
         return torch.tensor([self._changes[index].position for index in indices], dtype=torch.long, device=device)
 
-    def _deltas(self, indices: Sequence[int]) -> Float[Tensor, "n d"]:
+    def _deltas(self, indices: Sequence[int], outer: bool | None = None) -> Float[Tensor, "n d"]:
+        """What changes add: all of it, or what is added before a post-norm or after it, else zero."""
         like = self._clean.resid[0]
         if not indices:
             return like[:0]
-        return torch.stack([self._changes[index].delta for index in indices]).to(like.dtype)
+        changes = [self._changes[index] for index in indices]
+        rows = [c.delta if outer in (None, c.outer) else torch.zeros_like(c.delta) for c in changes]
+        return torch.stack(rows).to(like.dtype)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +15,70 @@ from ..errors import BadSite
 from ..nodes import Site
 from .anatomy import Anatomy, Depth
 from .forward import Reached
+
+
+@dataclass(frozen=True)
+class Split:
+    """A site's value as an autoencoder sees it: x = base + Σ_j scale·latents_j·W_dec[j] + skip + error.
+
+    `scale` is what a normalisation of x is undone with, None for none. `base` is what no latent writes: the decoder's
+    bias, and the mean that a layer norm took away. `skip` is what a transcoder passes on without latents, or None.
+    """
+
+    latents: Float[Tensor, "*t n"]
+    scale: Float[Tensor, "*t 1"] | None
+    base: Float[Tensor, "*t d"]
+    skip: Float[Tensor, "*t d"] | None
+
+    @property
+    def first(self) -> Split:
+        """That of the first prompt of a batch."""
+        scale, skip = (None if x is None else x[0] for x in (self.scale, self.skip))
+        return Split(self.latents[0], scale, self.base[0], skip)
+
+    @property
+    def strengths(self) -> Float[Tensor, "*t n"]:
+        """How much of each decoder row is written: latents × scale."""
+        return self.latents if self.scale is None else self.latents * self.scale
+
+
+class Coder(Protocol):
+    """An autoencoder (sae/autoencoder.py), as far as a forward pass needs to know."""
+
+    @property
+    def reads(self) -> Site: ...
+
+    @property
+    def writes(self) -> Site: ...
+
+    @property
+    def w_dec(self) -> Float[Tensor, "n d"]: ...
+
+    def split(self, x: Float[Tensor, "*t d_in"]) -> Split: ...
+
+    def decode(self, split: Split) -> Float[Tensor, "*t d"]: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A site's value on a prompt, taken apart: `value` = decoded `split` + `error`. `read` is what the coder reads."""
+
+    read: Float[Tensor, "t d_in"]
+    value: Float[Tensor, "t d"]
+    split: Split
+    error: Float[Tensor, "t d"]
+
+    @property
+    def first(self) -> Parts:
+        """Those of the first prompt of a batch."""
+        return Parts(self.read[0], self.value[0], self.split.first, self.error[0])
+
+    @classmethod
+    def of(cls, coder: Coder, read: Float[Tensor, "t d_in"], value: Float[Tensor, "t d"]) -> Parts:
+        split = coder.split(read.float())
+        value = value.float()
+        return cls(read, value, split, value - coder.decode(split))
+
 
 See = Callable[[Float[Tensor, "b t w"]], Float[Tensor, "b t w"] | None]
 """Is shown a site's value as the model computes it; what it returns, if anything, takes its place."""
@@ -39,6 +104,12 @@ def width(anatomy: Anatomy, site: Site) -> int:
             return layer.attn_out.by_input.shape[0]
         case _:
             return anatomy.d_model
+
+
+def projection(anatomy: Anatomy, site: Site) -> Float[Tensor, "w d"] | None:
+    """What carries a value to the residual stream, before any post-norm; None where it is added as it is."""
+    layer = anatomy.layers[site.layer]
+    return {"mlp_act": layer.mlp_out.by_input, "attn_act": layer.attn_out.by_input}.get(site.name)
 
 
 def reads_from(anatomy: Anatomy, site: Site) -> Depth:

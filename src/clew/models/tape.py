@@ -7,7 +7,7 @@ of all activations, and no T×T×H×d tensor, is ever held by Clew beyond what a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,10 +17,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..errors import Cancelled
+from ..nodes import Site
 from .anatomy import Anatomy, Depth, Layer
 from .attention import watching
 from .forward import forward
 from .interventions import Interventions
+from .sites import Coder, Parts, See, Split, tap
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,25 @@ class MlpRecord:
     post_scale: Float[Tensor, "t 1"] | None
 
 
+@dataclass(frozen=True)
+class SiteRecord:
+    """The value at an autoencoder's site, taken apart, with the gradient of D by it.
+
+    `post_scale` is the held 1/σ of the post-norm that the value is yet to pass, or None.
+    """
+
+    coder: Coder
+    parts: Parts
+    grad: Float[Tensor, "t d"]
+    post_scale: Float[Tensor, "t 1"] | None
+
+
 class Observer(Protocol):
     """Reduces what the backward pass reports, last layer first."""
 
     def attention(self, record: AttentionRecord) -> None: ...
     def mlp(self, record: MlpRecord) -> None: ...
+    def site(self, record: SiteRecord) -> None: ...
     def embed(self, write: Float[Tensor, "t d"], grad: Float[Tensor, "t d"]) -> None: ...
     def bias(self, part: str, layer: int, grad: Float[Tensor, " d"]) -> None:
         """`grad` is ∂D over the bias: summed over positions."""
@@ -68,13 +84,22 @@ class Tape:
     """Records one forward pass over `anatomy`, with `edits` made in it, and reports its backward pass.
 
     `resid[l]` is the residual stream before layer l ([t, d], no graph), `resid[n_layers]` that before the final norm.
-    `added[l]` is what edits of the stream add to it there.
+    `added[l]` is what edits of the stream add to it there. `coders` are the autoencoders whose sites are reported.
     """
 
-    def __init__(self, anatomy: Anatomy, edits: Interventions | None = None, stop: Stop | None = None) -> None:
+    def __init__(
+        self,
+        anatomy: Anatomy,
+        edits: Interventions | None = None,
+        stop: Stop | None = None,
+        coders: Sequence[Coder] = (),
+    ) -> None:
         self._anatomy = anatomy
         self._edits = edits
         self._stop = stop
+        self._coders = coders
+        self._reads: dict[Site, Tensor] = {}
+        self._parts: dict[Site, Parts] = {}
         self._grad = True
         self._observer: Observer | None = None
         self._attention: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
@@ -94,7 +119,7 @@ class Tape:
         self._grad = grad
         with torch.set_grad_enabled(grad), ExitStack() as stack:
             if self._edits is not None:
-                stack.enter_context(self._edits.hooks(added=self.added))
+                stack.enter_context(self._edits.hooks(added=self.added, parts=self._parts))
             stack.enter_context(self._hooks())
             stack.enter_context(watching(self))
             stream = forward(self._anatomy, ids, depth)
@@ -113,6 +138,7 @@ class Tape:
             self._mixed_grad.clear()
             self._edited.clear()
             self._act.clear()
+            self._parts.clear()
 
     def attention(
         self,
@@ -135,7 +161,7 @@ class Tape:
             pattern, value, mixed = self._attention.pop(layer)
             scale, mixed_grad = self._attn_scale.get(layer), self._mixed_grad.pop(layer)
             edited = self._edited.pop(layer, None)
-            share = None if edited is None else _share(edited, mixed)
+            share = None if edited is None else shares(edited, mixed)
             mixed = mixed if edited is None else edited
             self._report.attention(AttentionRecord(layer, pattern, grad[0], value, mixed, mixed_grad, scale, share))
 
@@ -182,6 +208,10 @@ class Tape:
                     after(layer.attn_out_module, self._bias("attn", layer.index))
                 if layer.mlp_out.bias is not None:
                     after(layer.mlp_out_module, self._bias("mlp", layer.index))
+            for coder in self._coders if self._grad else ():
+                if coder.reads != coder.writes:
+                    stack.enter_context(tap(self._anatomy, coder.reads, self._read(coder)))
+                stack.enter_context(tap(self._anatomy, coder.writes, self._site(coder)))
             yield
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -220,6 +250,33 @@ class Tape:
 
         return hook
 
+    def _read(self, coder: Coder) -> See:
+        return lambda value: self._reads.__setitem__(coder.reads, value.detach()[0])
+
+    def _site(self, coder: Coder) -> See:
+        site = coder.writes
+        layer = self._anatomy.layers[site.layer]
+
+        def see(value: Tensor) -> None:
+            with torch.no_grad():
+                made, whole = self._parts.get(site), value.detach()[0]
+                if made is None:
+                    parts = Parts.of(coder, self._reads.pop(coder.reads, whole), whole)
+                else:
+                    split = made.split
+                    scale, skip = (None if x is None else x.detach() for x in (split.scale, split.skip))
+                    split = Split(split.latents.detach(), scale, split.base.detach(), skip)
+                    parts = Parts(made.read.detach(), made.value.detach(), split, made.error.detach())
+
+            def report(grad: Tensor) -> None:
+                self._check()
+                scales = {"mlp_act": self._mlp_scale, "attn_act": self._attn_scale}.get(site.name, {})
+                self._report.site(SiteRecord(coder, parts, grad[0], scales.get(layer.index)))
+
+            value.register_hook(report)
+
+        return see
+
     def _bias(self, part: str, layer: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
             output.register_hook(lambda grad: self._report.bias(part, layer, grad[0].float().sum(0)))
@@ -234,7 +291,7 @@ def _hold(scales: dict[int, Tensor], layer: int, scale: Callable[[Tensor], Tenso
     return hook
 
 
-def _share(edited: Float[Tensor, "t h dh"], mixed: Float[Tensor, "t h dh"]) -> Float[Tensor, "h t"]:
+def shares(edited: Float[Tensor, "t h dh"], mixed: Float[Tensor, "t h dh"]) -> Float[Tensor, "h t"]:
     """c where the edited z is c times the mix of values, else 0: then nothing of it is read from any one token."""
     edited, mixed = edited.float(), mixed.float()
     share = (edited * mixed).sum(-1) / mixed.square().sum(-1).clamp_min(1e-30)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import WrongAutoencoder
 from ..models.anatomy import Anatomy
-from ..models.sites import check_site, width
+from ..models.sites import Split, check_site, width
 from ..nodes import Site
 
 Activation = Literal["relu", "topk", "jumprelu", "gated"]
@@ -44,25 +44,6 @@ class Origin:
     tokens: int | None = None
     dtype: str = "float32"
     tied: bool = False
-
-
-@dataclass(frozen=True)
-class Split:
-    """A site's value as an autoencoder sees it: x = base + Σ_j scale·latents_j·W_dec[j] + error.
-
-    `scale` is what a normalisation of x is undone with, None for none. `base` is what no latent writes: the decoder's
-    bias, and the mean that a layer norm took away. `skip` is what a transcoder passes on without latents, or None.
-    """
-
-    latents: Float[Tensor, "*t n"]
-    scale: Float[Tensor, "*t 1"] | None
-    base: Float[Tensor, "*t d"]
-    skip: Float[Tensor, "*t d"] | None
-
-    @property
-    def strengths(self) -> Float[Tensor, "*t n"]:
-        """How much of each decoder row is written: latents × scale."""
-        return self.latents if self.scale is None else self.latents * self.scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +156,17 @@ class Autoencoder:
         if self.r_mag is not None:
             w = w * self.r_mag[index].exp()
         return w, c if self.b_pre is None else c - w @ self.b_pre
+
+    def held_reader(self, index: int, x: Float[Tensor, " d_in"]) -> tuple[Float[Tensor, " d_in"], Float[Tensor, ""]]:
+        """The same as functions of x as it is, at this x: the scale of a normalisation is held."""
+        w, c = self.reader(index)
+        if self.normalisation == "none":
+            return w, c
+        _, scale, mean = self._normed(x.to(self.w_enc.dtype))
+        assert scale is not None
+        if mean is None:
+            return w / scale, c
+        return (w - w.mean()) / (scale + _LAYER_NORM_EPS), c
 
     def _normed(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """What the encoder's weights are given, and the scale and mean to undo the normalisation with."""
