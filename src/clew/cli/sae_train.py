@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from click.core import ParameterSource
 from rich.text import Text
 
 from .. import settings
@@ -261,7 +260,8 @@ def located(given: str) -> Path:
 
 def name_of(model: str, plan: TrainingPlan) -> str:
     """The folder's name of a training that is not given one: the model's, the first recipe's, how many more."""
-    words = [settings.atlas_of(model).name, plan.recipes[0].name]
+    short = Path(model).name if Path(model).exists() else model
+    words = [settings.folder_name(short), plan.recipes[0].name]
     words += [f"and-{len(plan.recipes) - 1}-more"] if len(plan.recipes) > 1 else []
     return "-".join(words)
 
@@ -360,7 +360,8 @@ def _plan_of(given: str) -> TrainingPlan:
 def _refuse_beside_plan(given: typer.Context) -> None:
     """Raises UsageError for an option that a plan would leave without a meaning."""
     for name, option in _PLANNED.items():
-        if given.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        source = given.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
             raise UsageError(f"--plan says all that {option} could.", f"Leave out {option}, or --plan.")
 
 

@@ -89,8 +89,9 @@ class Watch:
         if isinstance(event, Resampled):
             self._terminal.print(_resampling(event), soft_wrap=True)
         elif isinstance(event, TrainingState):
-            if before is None or (before.stage, before.message) != (event.stage, event.message):
-                self._terminal.print(self._progress(), soft_wrap=True)
+            # How it ended is told by who asked for the training.
+            if event.stage == "running" and event.message and (before is None or before.message != event.message):
+                self._terminal.print(event.message, soft_wrap=True)
         elif time.monotonic() - self._told >= _EVERY and self.state is not None and event.run == self.state.runs[-1]:
             self._told = time.monotonic()
             self._terminal.print(self._progress(), soft_wrap=True)
@@ -101,7 +102,8 @@ class Watch:
 
     def _screen(self) -> RenderableType:
         told = [Text(_resampling(event), "dim") for event in self._resampled[-_TOLD:]]
-        return Group(self.table(self._terminal.width), *told, self._progress())
+        message = [] if self.state is None or not self.state.message else [Text(self.state.message, "dim")]
+        return Group(self.table(self._terminal.width), *told, *message, self._progress())
 
     def _progress(self) -> Text:
         state = self.state
@@ -113,8 +115,6 @@ class Watch:
         text.append(f"{done:,} of {state.total:,} tokens")
         if point is not None and state.stage == "running":
             text.append(f", {point.tokens_per_s:,.0f}/s, {duration(point.seconds_left)} left")
-        if state.message:
-            text.append(f"  {state.message}", "dim")
         return text
 
 
