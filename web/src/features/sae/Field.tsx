@@ -20,7 +20,7 @@ export function Field({
     <div className="min-w-0">
       {/* biome-ignore lint/a11y/noLabelWithoutControl: the control is among the children */}
       <label className="block">
-        <span className="mb-0.5 flex items-baseline gap-1.5 text-xs text-ink-2">
+        <span className="mb-0.5 flex h-4 items-baseline gap-1.5 text-xs text-ink-2">
           <span className="whitespace-nowrap">{label}</span>
           {help && <span className="truncate text-2xs text-ink-3">{help}</span>}
         </span>

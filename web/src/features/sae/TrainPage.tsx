@@ -70,7 +70,7 @@ function Form({ form, model, onChange }: { form: TrainForm; model: Model; onChan
   });
   const why =
     busy !== null
-      ? `${busy} is being trained: one at a time from the page`
+      ? `${busy} is being trained: one at a time from the page.`
       : (Object.values(problems)[0] ?? null);
   const set = (part: Partial<TrainForm>) => {
     train.reset();
@@ -429,7 +429,7 @@ function Summary({
           </div>
           {why !== null && (
             <p className="text-xs text-ink-2" role="status">
-              {why}.
+              {why}
               {busy !== null && (
                 <>
                   {" "}

@@ -1,4 +1,5 @@
 import type { Architecture, Model, RecipeRequest, TrainRequest } from "../../api/types";
+import { count } from "../../format/number";
 import type { TextField, TrainForm } from "../../url/trainForm";
 
 /** What a training starts from; the server's own, which tests hold it to. */
@@ -72,7 +73,7 @@ export function planOf(form: TrainForm, model: Shape & { name: string }, taken: 
     if (form[field].trim() === "") return DEFAULTS[field];
     const value = numberOf(form[field]);
     if (value === null || (whole && !Number.isInteger(value)) || value < low || value > high) {
-      fail(field, `Give a ${whole ? "whole " : ""}number from ${low} to ${high.toLocaleString("en")}.`);
+      fail(field, `Give a ${whole ? "whole " : ""}number from ${low} to ${count(high)}.`);
       return DEFAULTS[field];
     }
     return value;
@@ -84,10 +85,7 @@ export function planOf(form: TrainForm, model: Shape & { name: string }, taken: 
       (value) => value !== null && value >= low && value <= high && (!whole || Number.isInteger(value)),
     );
     if (right) return [...new Set(values as number[])];
-    fail(
-      field,
-      `Give ${whole ? "whole " : ""}numbers from ${low} to ${high.toLocaleString("en")}, with commas between.`,
-    );
+    fail(field, `Give ${whole ? "whole " : ""}numbers from ${low} to ${count(high)}, with commas between.`);
     return [];
   };
 

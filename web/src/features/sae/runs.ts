@@ -14,7 +14,7 @@ export interface Run {
 }
 
 /** As many as styles.css has colours for; then they begin anew. */
-const COLOURS = 6;
+const COLOURS = 8;
 
 /** The autoencoders of some trainings, in their order. */
 export function runsOf(
@@ -122,14 +122,20 @@ export const CHARTS: readonly ChartInfo[] = [
   },
 ];
 
-/** The lines of one chart; a part that is zero throughout, such as a penalty that a recipe has not, is left out. */
+/**
+ * The lines of one chart. A part that is zero throughout, such as a penalty that a recipe has not, is left out, and so is
+ * one that is all there is of the whole.
+ */
 export function seriesOf({ parts, dots }: ChartInfo, runs: readonly Run[]): Series[] {
   const several = parts.length > 1;
   return runs.flatMap(({ key, name, colour, points }) => {
     const x = points.map(({ tokens }) => tokens);
+    const whole = parts[0] ? points.map(parts[0].of) : [];
     return parts.flatMap((part, i) => {
       const y = points.map(part.of);
-      if (i > 0 && y.every((value) => value === 0 || value === null)) return [];
+      const alike =
+        y.every((value) => value === 0 || value === null) || y.every((value, j) => value === whole[j]);
+      if (i > 0 && alike) return [];
       const words = [
         ...(runs.length > 1 ? [name] : []),
         ...(several || runs.length === 1 ? [part.label] : []),
