@@ -117,10 +117,10 @@ def states_of(model: Model, corpus: str, folder: Path) -> tuple[list[dict[str, S
             break
     texts = folder / ".collecting-atlas" / "contexts"
     keep = Keep(6, 3, 2, 4, 4, 16, 1)
-    plan = _plan(model.subject, corpus_of(corpus), 960, None, 24, False, 3, 4, 8 * 24, keep)
+    plan = _plan(model.subject, corpus_of(corpus), 960, None, {}, 24, False, 3, 4, 8 * 24, keep)
     found = []
     for first in range(0, 40, 8):
-        shard = _Shard(model.subject, plan, Contexts.open(texts))
+        shard = _Shard(model.subject, plan, Contexts.open(texts), {})
         for at in range(first, first + 8, 4):
             shard.see(at, at + 4)
         found.append(dict(shard.emptied()))

@@ -21,7 +21,7 @@ from clew.atlas import Atlas
 from clew.atlas.openai import import_openai
 from clew.atlas.records import Component, Example
 from clew.errors import AtlasExists, BadRecord, Cancelled, ClewError, NoSpace, Offline, UsageError
-from clew.nodes import parse
+from clew.nodes import Node, parse
 
 from .conftest import content
 from .published import BOUNDARIES, HEADS, NEURONS, component, small, write
@@ -139,7 +139,7 @@ def test_equal_texts_are_one_context(imported: Atlas) -> None:
 
 
 def test_what_is_usual_of_imported_heads_is_not_known(imported: Atlas) -> None:
-    heads, neurons = imported.summary("attn", 0), imported.summary("neuron", 0)
+    heads, neurons = imported.summary(Node("attn", 0)), imported.summary(Node("neuron", 0))
     assert heads is not None
     assert neurons is not None
     assert np.isnan([heads.mean, heads.deviation, heads.maximum, heads.density]).all()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from clew.atlas.heads import pair_values, write_norms
-from clew.atlas.reading import Block, firings, on_prompt, share_below
+from clew.atlas.reading import firings, on_prompt, share_below
 from clew.atlas.records import Histogram
 from clew.errors import Cancelled, NotFinite
 from clew.models.attention import watching
@@ -17,7 +17,7 @@ from clew.nodes import Node, parse
 from .. import reference
 from ..families import CONFIGS, PROMPT, ids, subject_of, tiny_hf
 
-BLOCKS: list[Block] = [(kind, layer) for layer in range(3) for kind in ("attn", "neuron")]
+BLOCKS = [block for layer in range(3) for block in (Node("attn", layer), Node("neuron", layer))]
 
 
 @pytest.fixture(params=CONFIGS)
@@ -75,13 +75,13 @@ def test_what_fires_is_what_each_component_does(family: str) -> None:
     subject = subject_of(tiny_hf(family))
     anywhere = firings(subject, ids(), BLOCKS, skip=1)
     here = firings(subject, ids(), BLOCKS, position=3)
-    assert [(peaks.kind, peaks.layer) for peaks in anywhere] == BLOCKS
+    assert [peaks.block for peaks in anywhere] == BLOCKS
     for best, at in zip(anywhere, here, strict=True):
-        width = 4 if best.kind == "attn" else subject.anatomy.n_neurons
+        width = 4 if best.block.kind == "attn" else subject.anatomy.n_neurons
         assert len(best.activation) == len(at.activation) == width
         assert set(at.position.tolist()) == {3}
         for index in range(0, width, 3):
-            alone = on_prompt(subject, ids(), Node(best.kind, best.layer, index))
+            alone = on_prompt(subject, ids(), Node(best.block.kind, best.block.layer, index))
             values = alone.activations if alone.writes is None else alone.writes
             assert at.activation[index] == pytest.approx(values[3], abs=1e-5, rel=1e-5)
             assert best.activation[index] == pytest.approx(max(values[1:]), abs=1e-5, rel=1e-5)
@@ -90,10 +90,10 @@ def test_what_fires_is_what_each_component_does(family: str) -> None:
 
 def test_tokens_are_skipped_only_where_there_are_others() -> None:
     subject = subject_of(tiny_hf("llama"))
-    (alone,) = firings(subject, ids([5]), [("neuron", 1)], skip=1)
+    (alone,) = firings(subject, ids([5]), [Node("neuron", 1)], skip=1)
     assert set(alone.position.tolist()) == {0}
-    (all_of_them,) = firings(subject, ids(), [("neuron", 1)], skip=0)
-    (but_one,) = firings(subject, ids(), [("neuron", 1)], skip=1)
+    (all_of_them,) = firings(subject, ids(), [Node("neuron", 1)], skip=0)
+    (but_one,) = firings(subject, ids(), [Node("neuron", 1)], skip=1)
     assert (all_of_them.position == 0).any()
     assert (but_one.position > 0).all()
 
@@ -105,11 +105,11 @@ def test_nothing_after_the_last_layer_asked_for_is_computed() -> None:
         raise AssertionError("this layer was not asked for")
 
     subject.anatomy.layers[2].attn.register_forward_pre_hook(fail)
-    assert len(firings(subject, ids(), [("attn", 1), ("neuron", 0)])) == 2
+    assert len(firings(subject, ids(), [Node("attn", 1), Node("neuron", 0)])) == 2
     assert on_prompt(subject, ids(), Node("neuron", 1, 0)).activations
     assert firings(subject, ids(), []) == []
     with pytest.raises(AssertionError, match="not asked for"):
-        firings(subject, ids(), [("attn", 2)])
+        firings(subject, ids(), [Node("attn", 2)])
 
 
 @pytest.mark.parametrize("part", ["attn_out", "mlp_out"])
@@ -118,14 +118,14 @@ def test_numbers_that_are_not_finite_are_no_answer(part: str) -> None:
     getattr(subject.anatomy.layers[0], part).by_input[0, 0] = float("nan")
     for node in (Node("attn", 1, 0), Node("neuron", 1, 0)):
         with pytest.raises(NotFinite, match="NaN"):
-            firings(subject, ids(), [block for block in BLOCKS if block == (node.kind, 1)])
+            firings(subject, ids(), [block for block in BLOCKS if block == Node(node.kind, 1)])
         with pytest.raises(NotFinite, match="NaN"):
             on_prompt(subject, ids(), node)
 
 
 def test_a_stop_ends_the_pass_and_leaves_nothing_behind() -> None:
     subject = subject_of(tiny_hf("gemma2"))
-    (before,) = firings(subject, ids(), [("attn", 2)])
+    (before,) = firings(subject, ids(), [Node("attn", 2)])
     asked: list[int] = []
 
     def stop() -> bool:
@@ -137,7 +137,7 @@ def test_a_stop_ends_the_pass_and_leaves_nothing_behind() -> None:
     assert len(asked) == 2
     assert not subject.lock.locked()
     assert not any(module._forward_pre_hooks for module in subject.hf.modules())
-    (after,) = firings(subject, ids(), [("attn", 2)])
+    (after,) = firings(subject, ids(), [Node("attn", 2)])
     assert (after.activation == before.activation).all()
 
 

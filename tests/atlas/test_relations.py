@@ -160,7 +160,6 @@ def test_singular_values_that_are_not_among_the_largest_are_bounded_from_below()
 def test_a_neuron_pushes_what_its_write_of_length_1_adds_to_the_logits(family: str) -> None:
     subject = subject_of(tiny_hf(family))
     anatomy = subject.anatomy
-    heads, neurons = push(anatomy, 7)
     for node in (Node("neuron", 0, 3), Node("neuron", 2, 11)):
         assert node.layer is not None and node.index is not None
         scores = pushed_scores(anatomy, space(anatomy, node)[0])
@@ -169,20 +168,20 @@ def test_a_neuron_pushes_what_its_write_of_length_1_adds_to_the_logits(family: s
         for end, sign in ((pushed.up, 1), (pushed.down, -1)):
             assert [token.score for token in end] == sorted((token.score for token in end), key=lambda x: -sign * x)
             assert [token.score for token in end] == pytest.approx([float(scores[t.id]) for t in end], abs=1e-5)
-        assert float(neurons[node.layer, node.index]) == pytest.approx(float(scores[7]), abs=1e-5)
-    assert heads.shape == (3, 4)
-    assert neurons.shape == (3, anatomy.n_neurons)
+        assert float(push(anatomy, 7, Node("neuron", node.layer))[node.index]) == pytest.approx(
+            float(scores[7]), abs=1e-5
+        )
+        assert push(anatomy, 7, Node("neuron", node.layer)).shape == (anatomy.n_neurons,)
 
 
 def test_a_head_pushes_a_token_as_much_as_its_best_write_of_length_1(family: str) -> None:
     anatomy = subject_of(tiny_hf(family)).anatomy
-    heads, _ = push(anatomy, 7)
     torch.manual_seed(0)
     for node in (Node("attn", 0, 3), Node("attn", 2, 1)):
         basis = space(anatomy, node)
         each = torch.stack([pushed_scores(anatomy, row)[7] for row in basis])
         best = each / each.norm() @ basis
-        found = float(heads[node.layer, node.index])
+        found = float(push(anatomy, 7, Node("attn", node.layer))[node.index or 0])
         assert float(pushed_scores(anatomy, best)[7]) == pytest.approx(found, abs=1e-5)
         others = torch.nn.functional.normalize(torch.randn(200, len(basis)), dim=1) @ basis
         assert max(float(pushed_scores(anatomy, other)[7]) for other in others) < found
@@ -215,7 +214,7 @@ def test_tokens_excite_a_head_by_what_it_would_write_about_them(family: str) -> 
     width = layer.value.width
     write = value @ linear(layer.attn_out_module)[2 * width : 3 * width]
     write = write * (1 if layer.attn_post_norm is None else layer.attn_post_norm.gain)
-    found = weights(subject, node).excited_by
+    found = weights(subject, node).excited_by or ()
     expected = write.norm(dim=1)
     assert [token.score for token in found] == pytest.approx([float(expected[t.id]) for t in found], rel=1e-4)
     assert len(found) == VOCAB
@@ -242,6 +241,7 @@ def test_half_precision_weights_are_read_in_full(family: str) -> None:
             (found.alike, expected.alike),
         ):
             assert listed(list(got)) == pytest.approx(listed(list(want)), abs=1e-5, rel=1e-5)
-        scores = [{token.id: token.score for token in one.excited_by} for one in (found, expected)]
+        scores = [{token.id: token.score for token in one.excited_by or ()} for one in (found, expected)]
         assert scores[0] == pytest.approx(scores[1], abs=1e-4, rel=1e-4)
-    assert torch.allclose(push(subject_of(half).anatomy, 7)[1], push(subject_of(whole).anatomy, 7)[1], atol=1e-5)
+    found, expected = (push(subject_of(model).anatomy, 7, Node("neuron", 1)) for model in (half, whole))
+    assert torch.allclose(found, expected, atol=1e-5)

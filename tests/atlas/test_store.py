@@ -142,7 +142,7 @@ def test_what_the_atlas_does_not_have(atlas: Atlas) -> None:
         atlas.pairs(Node("attn", 0, 0), "top", 1000, None)
     with pytest.raises(BadNode, match="no such example"):
         atlas.pairs(Node("neuron", 0, 0), "top", 0, None)
-    assert atlas.summary("neuron", 9) is None and atlas.head_mean(9) is None
+    assert atlas.summary(Node("neuron", 9)) is None and atlas.head_mean(9) is None
 
 
 def test_cofiring_and_tokens_equal_a_count_over_all_examples(atlas: Atlas) -> None:

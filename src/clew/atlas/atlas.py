@@ -7,8 +7,9 @@ against the manifest before the first time they are read.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -30,6 +31,7 @@ from ..records import Records
 from .blocks import TYPES
 from .plan import VERSION, block_of, site_of
 from .records import (
+    AtlasAutoencoder,
     AtlasInfo,
     AtlasModel,
     Band,
@@ -100,8 +102,30 @@ class Atlas:
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        """How many components each block has, such as neuron.5."""
+        """How many components each block has, such as neuron.5 or latent.mlp_out.10."""
         return self._sites
+
+    @property
+    def autoencoders(self) -> Mapping[str, AtlasAutoencoder]:
+        """The autoencoder of every block of latents, by the block's name."""
+        return {f"latent.{one.writes}": one for one in self.info().autoencoders}
+
+    @property
+    def plan(self) -> dict[str, Any] | None:
+        """What decided its content, as `Plan.to_dict` gave it; None for imported data."""
+        return self._manifest.get("plan")
+
+    def without(self, sites: Collection[str]) -> Atlas:
+        """The same atlas as if it had never had some of its blocks."""
+        left = {site: size for site, size in self._sites.items() if site not in sites}
+        return Atlas(self.folder, {**self._manifest, "sites": left})
+
+    def carry(self, folder: Path) -> None:
+        """Copy every file but atlas.json into another folder. Raises BadAtlas for one that is not as it was written."""
+        for name in self._manifest["files"]:
+            copy = folder / name
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(self._path(name), copy)
 
     def check(self, subject: SubjectModel) -> None:
         """Make sure that the atlas is of this model; from then on its tokenizer spells the texts. Raises WrongAtlas."""
@@ -124,11 +148,9 @@ class Atlas:
 
     def component(self, node: Node) -> Component:
         """All that is known of a component; nothing when its block is not in the atlas. Raises BadAtlas, BadNode."""
-        assert node.layer is not None and node.index is not None
-        site = site_of(node)
-        empty = Component(str(node), node.kind, node.layer, node.index, None, None, None, None, [], [], [], [])
+        site, unknown = site_of(node), Component.unknown(node)
         if site not in self._sites:
-            return empty
+            return unknown
         known = self._known(node, "*")
         examples = self._examples(node)
         bands = [
@@ -140,10 +162,16 @@ class Atlas:
             return [example for example in examples if example.kind == kind]
 
         types = None if known["types"] is None else HeadTypes(**dict(zip(TYPES, known["types"], strict=True)))
-        return Component(
-            str(node), node.kind, node.layer, node.index, None, None, _stats(known), types,
-            of("top"), of("bottom"), bands, of("random"),
-        )  # fmt: skip
+        return replace(
+            unknown,
+            autoencoder=self.autoencoders.get(site),
+            stats=_stats(known),
+            types=types,
+            top=of("top"),
+            bottom=of("bottom"),
+            bands=bands,
+            random=of("random"),
+        )
 
     def histogram(self, node: Node) -> Histogram | None:
         """A component's histogram; None when the atlas has none of it."""
@@ -208,7 +236,7 @@ class Atlas:
         )
         matches = []
         for row in found:
-            summary = self._summary(Path(row["filename"]).stem)
+            summary = self._summary_of(Path(row["filename"]).stem)
             usual = (float(shares[row["component"]]) for shares in (summary.density, summary.strong))
             density, strong = (None if np.isnan(share) else share for share in usual)
             share = row["examples"] / row["total"]
@@ -221,12 +249,10 @@ class Atlas:
             return [token]
         return [number for number, known in enumerate(self.vocabulary) if known == text]
 
-    def summary(self, kind: str, layer: int) -> Summary | None:
-        """What is usual of the components of one block; None when the atlas does not have it."""
-        site = f"{kind}.{layer}"
-        if site not in self._sites:
-            return None
-        return self._summary(site)
+    def summary(self, block: Node) -> Summary | None:
+        """What is usual of the components of a block, or of that of a component; None when the atlas lacks it."""
+        site = site_of(block)
+        return self._summary_of(site) if site in self._sites else None
 
     def head_mean(self, layer: int) -> Float[np.ndarray, "h dh"] | None:
         """The mean z of each head of a layer over the corpus; None when the atlas does not have it."""
@@ -252,7 +278,7 @@ class Atlas:
         """The text of every token."""
         return pq.read_table(self._path(VOCABULARY))["text"].to_pylist()
 
-    def _summary(self, site: str) -> Summary:
+    def _summary_of(self, site: str) -> Summary:
         if site not in self._summaries:
             table = pq.read_table(self._path(components_of(site)), columns=list(_SUMMARY))
             mean, variance, *shares = (table[name].cast(pa.float64()).to_numpy() for name in _SUMMARY)
@@ -384,6 +410,7 @@ def _info(folder: Path, manifest: dict[str, Any]) -> AtlasInfo:
         skip=manifest["skip"],
         components=sum(manifest["sites"].values()),
         sites=list(manifest["sites"]),
+        autoencoders=[AtlasAutoencoder(**one) for one in manifest.get("autoencoders", ())],
         imported=manifest["imported"],
     )
 

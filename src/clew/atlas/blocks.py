@@ -1,18 +1,20 @@
-"""What a shard collects of the neurons or the heads of one layer, batch by batch."""
+"""What a shard collects of the neurons, the heads or the latents of one layer, batch by batch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from ..sae.autoencoder import Autoencoder
 from . import sums
 from .best import FIELDS, Best, Fill, Offers
 from .observation import Heads
-from .tally import LOWEST, OCTAVES, Tally, octave
+from .tally import LOWEST, OCTAVES, SparseTally, Tally, octave
 
 TYPES = ("previous", "current", "first", "same", "induction", "entropy")
 
@@ -43,6 +45,10 @@ class Batch:
     start: Int[Tensor, " b"]
     drawn: Int[Tensor, " b"]
     ids: Int[Tensor, "b t"]
+
+    def part(self, at: slice) -> Batch:
+        """Some of the contexts."""
+        return Batch(self.context[at], self.lot[at], self.start[at], self.drawn[at], self.ids[at])
 
     @cached_property
     def read(self) -> Float[Tensor, "b tt types"]:
@@ -113,27 +119,26 @@ class Bands:
         return {**kept, "octave": self.octave}
 
 
-class NeuronBlock:
-    """The neurons of one layer. With `bottom` examples, those of the most negative activations too."""
+class UnitBlock:
+    """Units with one activation a token. With `bottom` examples, those of the most negative activations too."""
 
-    def __init__(self, n: int, keep: Keep, length: int, device: torch.device) -> None:
+    def __init__(self, n: int, keep: Keep, length: int, device: torch.device, tally: Tally) -> None:
         self._keep, self._window = keep, min(keep.window, length)
-        self._tally = Tally(n, device)
+        self._tally = tally
         self._octaves = _Octaves(n, device)
         self._top = Best(n, keep.top, self._window, device)
         self._bottom = Best(n, keep.bottom, self._window, device)
         self._bands = Bands(n, keep.bands, keep.band, self._window, device)
         self._random = _Random(n)
 
-    def see(self, batch: Batch, act: Float[Tensor, "b t n"], what: str) -> None:
+    def collect(self, batch: Batch, x: Float[Tensor, "b n t"], what: str) -> None:
         """Collect a batch of activations. Raises NotFinite, naming `what`."""
         skip = self._keep.skip
-        x = act.float().transpose(1, 2).contiguous()
         counted = x[:, :, skip:]
         # Where an extreme lies is looked for once it is known to be kept: few are.
         score, lowest = counted.amax(2), counted.amin(2)
         self._tally.see(counted, lowest, score, what)
-        at = octave(score)
+        at = octave(score.contiguous())
         self._octaves.see(at)
 
         def highest(row: Tensor, column: Tensor) -> Offers:
@@ -182,6 +187,43 @@ class NeuronBlock:
         span = start[:, None] + torch.arange(self._window, device=x.device)
         values = x[column, row].gather(1, span)
         return _offers(batch.context[column], start, peak, torch.full_like(peak, -1), score, values)
+
+
+class NeuronBlock(UnitBlock):
+    """The neurons of one layer."""
+
+    def __init__(self, n: int, keep: Keep, length: int, device: torch.device) -> None:
+        super().__init__(n, keep, length, device, Tally(n, device))
+
+    def see(self, batch: Batch, act: Float[Tensor, "b t n"], what: str) -> None:
+        """Collect a batch of activations. Raises NotFinite, naming `what`."""
+        self.collect(batch, act.float().transpose(1, 2).contiguous(), what)
+
+
+class LatentBlock(UnitBlock):
+    """The latents of one autoencoder, which are never negative and most of the time zero."""
+
+    def __init__(self, autoencoder: Autoencoder, keep: Keep, length: int, device: torch.device) -> None:
+        n = autoencoder.n_latents
+        super().__init__(n, replace(keep, bottom=0), length, device, SparseTally(n, device))
+        self._autoencoder = autoencoder
+
+    def see(self, batch: Batch, x: Float[Tensor, "b t w"], what: str) -> None:
+        """Collect from a batch of the site's values, few contexts at once. Raises NotFinite, naming `what`."""
+        for at in pieces(self._autoencoder, len(x), x.shape[1], x.device):
+            latents = self._autoencoder.encode(x[at])
+            self.collect(batch.part(at), latents.transpose(1, 2), what)
+
+
+HELD = 2**22  # latents held at once on a CPU: 16 MB, where it is quickest too
+
+
+def pieces(autoencoder: Autoencoder, rows: int, width: int, device: torch.device) -> Iterator[slice]:
+    """Rows of `width` tokens, as many at once as latents can be held of."""
+    most = HELD if device.type == "cpu" else 32 * HELD
+    size = max(1, most // (width * autoencoder.n_latents))
+    for first in range(0, rows, size):
+        yield slice(first, min(first + size, rows))
 
 
 class HeadBlock:

@@ -1,11 +1,12 @@
-"""One pass over a corpus for all neurons and all heads at once, a shard at a time."""
+"""One pass over a corpus for all neurons, heads and latents at once, a shard at a time."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,26 @@ from ..disk import on_disk, sync
 from ..errors import AtlasExists, Busy, Cancelled, UnfinishedAtlas, UsageError
 from ..models.subject import HasSubject, SubjectModel
 from ..models.tape import Stop
+from ..nodes import Node
+from ..sae.autoencoder import Autoencoder
 from . import partial, store
 from .atlas import Atlas
-from .blocks import Batch, HeadBlock, Keep, NeuronBlock
-from .observation import Block, Heads, observe
+from .attached import Given, attached
+from .blocks import Batch, HeadBlock, Keep, LatentBlock, NeuronBlock
+from .observation import Autoencoders, Block, Heads, observe
 from .partial import Partial
-from .plan import MAX_CONTEXT, VERSION, Plan, lots, made_with, model_of, sites_of
+from .plan import (
+    MAX_CONTEXT,
+    VERSION,
+    Plan,
+    autoencoder_of,
+    in_order,
+    lots,
+    made_with,
+    model_of,
+    site_of,
+    sites_of,
+)
 from .records import CollectProgress
 from .store import MANIFEST
 
@@ -57,6 +72,7 @@ def collecting(
     out: Path | str,
     tokens: int = settings.COLLECTED,
     sites: Sequence[str] | None = None,
+    autoencoders: Sequence[Given] = (),
     context: int | None = None,
     window: int = settings.WINDOW,
     bos: bool = False,
@@ -71,19 +87,24 @@ def collecting(
     replace: bool = False,
     stop: Stop | None = None,
 ) -> Iterator[CollectProgress]:
-    """Collect what heads and neurons do on a corpus into the folder `out`, telling how far it is after every batch.
+    """Collect what heads, neurons and latents do on a corpus into the folder `out`, telling how far it is after every
+    batch.
 
-    `sites` are attn, neuron, neuron.5, attn.0-11 (default: all of both). A collection that was interrupted goes on
-    where it was when it is asked for again; a complete one is left alone. `replace` throws away what another plan left.
-    Raises UsageError, AtlasExists, UnfinishedAtlas, Busy, NoSpace, NotFinite, Cancelled and what the corpus raises.
+    `sites` are attn, neuron, neuron.5, attn.0-11, latent, latent.mlp_out.10 (default: all heads and neurons, and the
+    latents of all `autoencoders`, which are Autoencoders or what opens them). A collection that was interrupted goes on
+    where it was when it is asked for again; a complete one is left alone. Where there is an atlas that differs in
+    nothing but what it has, only what it lacks is collected. `replace` throws away what another plan left.
+    Raises UsageError, AtlasExists, UnfinishedAtlas, Busy, NoSpace, NotFinite, Cancelled, what the corpus raises and
+    what opening autoencoders does.
     """
     subject, out = model.subject, Path(out).absolute()
     if out.name in ("", ".."):
         raise UsageError(f"{out} cannot be an atlas.", "Name a folder that is to be made.")
     length = min(settings.CONTEXT, subject.max_length) if context is None else context
     found = corpus if corpus is not None and not isinstance(corpus, str) else corpus_of(corpus)
+    latents = attached(subject, autoencoders)
     plan = _plan(
-        subject, found, tokens, sites, length, bos, seed, batch, shard_tokens,
+        subject, found, tokens, sites, latents, length, bos, seed, batch, shard_tokens,
         Keep(
             top=top, bottom=bottom if subject.anatomy.layers[0].gate is not None else 0, band=band,
             bands=settings.BANDS, random=random, window=min(window, length), skip=skip,
@@ -96,20 +117,32 @@ def collecting(
     lock = FileLock(out.with_name(f".collecting-{out.name}.lock"), thread_local=False)
     try:
         with lock.acquire(blocking=False), on_disk(out.parent):
-            if not _prepared(out, work, plan, replace):
+            before = None if replace else _before(out, plan)
+            asked = plan if before is None else plan.only(set(plan.sites) - before.sizes.keys())
+            if not asked.sites:
                 return
-            yield from _Collection(subject, found, plan, work, out, stop).run()
+            _prepare(out, work, asked, replace, before)
+            yield from _Collection(subject, found, asked, latents, before, work, out, stop).run()
     except Timeout as error:
         raise Busy(f"Another process is collecting into {out.name}.", "Wait for it, or take another --out.") from error
 
 
 class _Collection:
-    """A collection under way in its work folder."""
+    """A collection under way in its work folder. What it collects is added to the atlas `before`, if there is one."""
 
     def __init__(
-        self, subject: SubjectModel, corpus: Corpus, plan: Plan, work: Path, out: Path, stop: Stop | None
+        self,
+        subject: SubjectModel,
+        corpus: Corpus,
+        plan: Plan,
+        autoencoders: Autoencoders,
+        before: Atlas | None,
+        work: Path,
+        out: Path,
+        stop: Stop | None,
     ) -> None:
         self._subject, self._corpus, self._plan = subject, corpus, plan
+        self._autoencoders, self._before = autoencoders, before
         self._work, self._out, self._stop = work, out, stop
         self._texts, self._shards = work / "contexts", work / "shards"
 
@@ -117,15 +150,22 @@ class _Collection:
         plan = self._plan
         self._texts.mkdir(exist_ok=True)
         self._shards.mkdir(exist_ok=True)
-        yield from self._read()
-        contexts = Contexts.open(self._texts)
+        before = self._before
+        if before is None:
+            yield from self._read()
+        contexts = Contexts.open(self._texts) if before is None else before.contexts
         yield from self._collect(contexts)
         built = self._work / "atlas"
         shutil.rmtree(built, ignore_errors=True)
         built.mkdir()
+        if before is None:
+            store.write_text(built, self._subject, self._texts)
+        else:
+            before.carry(built)
         (whole,) = self._whole()
-        components = sum(_width(self._subject, site) for site in plan.sites)
-        for done in store.write(built, plan, whole, self._subject, contexts, self._texts):
+        components = sum(self._width(block) for block in plan.blocks)
+        carried = {} if before is None else before.sizes
+        for done in store.write(built, _together(plan, before), whole, plan.sites, carried, contexts):
             self._check()
             yield CollectProgress("merge", done, components, None, None)
         self._publish(built)
@@ -153,7 +193,7 @@ class _Collection:
         started = time.perf_counter()
         for first in starts:
             end = min(first + plan.shard, len(contexts))
-            shard = _Shard(self._subject, plan, contexts)
+            shard = _Shard(self._subject, plan, contexts, self._autoencoders)
             for at in range(first, end, plan.batch):
                 self._check()
                 shard.see(at, min(at + plan.batch, end), self._stop)
@@ -181,6 +221,14 @@ class _Collection:
         self._join(1)
         return partial.listed(self._shards)
 
+    def _width(self, block: Block) -> int:
+        """How many components a block has."""
+        if block.kind == "latent":
+            return self._autoencoders[block].n_latents
+        assert block.layer is not None
+        layer = self._subject.anatomy.layers[block.layer]
+        return layer.n_heads if block.kind == "attn" else layer.n_neurons
+
     def _publish(self, built: Path) -> None:
         """The finished atlas in its place, in two renames; a reader of the old one keeps its open files."""
         for path in built.rglob("*"):
@@ -200,24 +248,26 @@ class _Collection:
 class _Shard:
     """The blocks of one shard, filled batch by batch."""
 
-    def __init__(self, subject: SubjectModel, plan: Plan, contexts: Contexts) -> None:
+    def __init__(
+        self, subject: SubjectModel, plan: Plan, contexts: Contexts, autoencoders: Mapping[Block, Autoencoder]
+    ) -> None:
         self._subject, self._plan, self._contexts = subject, plan, contexts
+        self._autoencoders = autoencoders
         device, keep, length = subject.device, plan.keep, plan.length
-        anatomy = subject.anatomy
-        self._neurons: dict[int, NeuronBlock] = {}
-        self._heads: dict[int, HeadBlock] = {}
+        self._heads: dict[Block, HeadBlock] = {}
+        self._neurons: dict[Block, NeuronBlock] = {}
+        self._latents: dict[Block, LatentBlock] = {}
         for block in plan.blocks:
             assert block.layer is not None
-            layer = anatomy.layers[block.layer]
-            if block.kind == "neuron":
-                self._neurons[block.layer] = NeuronBlock(layer.n_neurons, keep, length, device)
-            else:
-                width = layer.head_out().shape[1]
-                self._heads[block.layer] = HeadBlock(layer.n_heads, width, keep, length, device)
-        self._blocks: tuple[Block, ...] = (
-            *(("attn", layer) for layer in self._heads),
-            *(("neuron", layer) for layer in self._neurons),
-        )
+            layer = subject.anatomy.layers[block.layer]
+            match block.kind:
+                case "attn":
+                    width = layer.head_out().shape[1]
+                    self._heads[block] = HeadBlock(layer.n_heads, width, keep, length, device)
+                case "neuron":
+                    self._neurons[block] = NeuronBlock(layer.n_neurons, keep, length, device)
+                case _:
+                    self._latents[block] = LatentBlock(autoencoders[block], keep, length, device)
         numbers = np.arange(len(contexts))
         self._lots = lots(plan.seed, numbers, 0)
         self._drawn = np.isin(numbers, np.argsort(self._lots, kind="stable")[: keep.random])
@@ -239,28 +289,38 @@ class _Shard:
             drawn=on_device(self._drawn[at]),
             ids=self._contexts.batch(first, end - first).to(device),
         )
-        observe(self._subject, batch.ids, self._blocks, _BatchObserver(batch, self._neurons, self._heads), stop)
+        observer = _BatchObserver(batch, self._heads, self._neurons, self._latents)
+        observe(self._subject, batch.ids, self._plan.blocks, observer, self._autoencoders, stop)
 
     def emptied(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Every block's name and what it collected. Each block is let go: its state takes as much memory again."""
-        for kind, blocks in (("attn", self._heads), ("neuron", self._neurons)):
+        for blocks in (self._heads, self._neurons, self._latents):
             while blocks:
-                layer, block = blocks.popitem()
-                yield f"{kind}.{layer}", block.state()
+                block, collected = blocks.popitem()
+                yield site_of(block), collected.state()
 
 
 class _BatchObserver:
     """Shows the blocks of a shard what they do in one batch."""
 
-    def __init__(self, batch: Batch, neurons: dict[int, NeuronBlock], heads: dict[int, HeadBlock]) -> None:
-        self._batch, self._neurons, self._heads = batch, neurons, heads
+    def __init__(
+        self,
+        batch: Batch,
+        heads: dict[Block, HeadBlock],
+        neurons: dict[Block, NeuronBlock],
+        latents: dict[Block, LatentBlock],
+    ) -> None:
+        self._batch, self._heads, self._neurons, self._latents = batch, heads, neurons, latents
 
     def heads(self, heads: Heads) -> None:
-        index = heads.layer.index
-        self._heads[index].see(self._batch, heads, f"What heads write in layer {index}")
+        block = Node("attn", heads.layer.index)
+        self._heads[block].see(self._batch, heads, f"What heads write in layer {block.layer}")
 
-    def neurons(self, layer: int, activation: Float[Tensor, "b t n"]) -> None:
-        self._neurons[layer].see(self._batch, activation, f"The activation of neurons in layer {layer}")
+    def neurons(self, block: Block, activation: Float[Tensor, "b t n"]) -> None:
+        self._neurons[block].see(self._batch, activation, f"The activation of neurons in layer {block.layer}")
+
+    def latents(self, block: Block, autoencoder: Autoencoder, x: Float[Tensor, "b t w"]) -> None:
+        self._latents[block].see(self._batch, x, f"The activation of latents at {block.site}")
 
 
 def _plan(
@@ -268,6 +328,7 @@ def _plan(
     corpus: Corpus,
     tokens: int,
     sites: Sequence[str] | None,
+    autoencoders: Autoencoders,
     length: int,
     bos: bool,
     seed: int,
@@ -287,11 +348,14 @@ def _plan(
     if bos and subject.bos_id is None:
         raise UsageError(f"{subject.name} has no start token.", "Collect without it.")
     shard = max(1, shard_tokens // length // batch) * batch
+    by_name = {site_of(block): autoencoder for block, autoencoder in autoencoders.items()}
+    chosen = sites_of(sites, len(subject.anatomy.layers), by_name)
     return Plan(
         version=VERSION,
         model=model_of(subject),
         dtype=str(subject.hf.dtype).removeprefix("torch."),
-        sites=sites_of(list(sites) if sites else None, len(subject.anatomy.layers)),
+        sites=chosen,
+        autoencoders=tuple(autoencoder_of(by_name[site]) for site in chosen if site in by_name),
         corpus={"description": corpus.description, "identity": corpus.identity},
         tokens=tokens,
         length=length,
@@ -304,24 +368,40 @@ def _plan(
     )
 
 
-def _prepared(out: Path, work: Path, plan: Plan, replace: bool) -> bool:
-    """Whether there is something to do; the work folder then holds this plan and what was done of it."""
-    manifest = out / MANIFEST
-    if manifest.exists() and not replace:
-        differs = _differs(manifest, plan)
-        if not differs:
-            return False
-        raise AtlasExists(
-            f"{out} holds an atlas with other settings ({', '.join(differs)}).",
-            "Take another --out, or --replace it.",
-        )
-    if out.exists() and not manifest.exists() and any(out.iterdir()):
+def _before(out: Path, plan: Plan) -> Atlas | None:
+    """The atlas that is there, if what the plan asks for can be added to it. Raises AtlasExists when it cannot."""
+    if not (out / MANIFEST).exists():
+        return None
+    other, hint = f"{out} holds an atlas with other settings", "Take another --out, or --replace it."
+    differs = sorted(set(_differs(out / MANIFEST, plan)) - {"sites", "autoencoders"})
+    if differs:
+        raise AtlasExists(f"{other} ({', '.join(differs)}).", hint)
+    atlas = Atlas.open(out)
+    for one in plan.autoencoders:
+        there = atlas.autoencoders.get(f"latent.{one.writes}")
+        if there is not None and there.fingerprint != one.fingerprint:
+            raise AtlasExists(f"{out} holds the latents of another autoencoder at {one.writes}, {there.name}.", hint)
+    return atlas
+
+
+def _together(plan: Plan, before: Atlas | None) -> Plan:
+    """The plan of an atlas that has what it had before and what the plan adds."""
+    if before is None:
+        return plan
+    autoencoders = {f"latent.{one.writes}": one for one in (*before.autoencoders.values(), *plan.autoencoders)}
+    sites = in_order([*before.sizes, *plan.sites])
+    return changed(plan, sites=sites, autoencoders=tuple(autoencoders[site] for site in sites if site in autoencoders))
+
+
+def _prepare(out: Path, work: Path, plan: Plan, replace: bool, before: Atlas | None) -> None:
+    """Make sure that the work folder holds this plan and what was done of it."""
+    if before is None and out.exists() and not (out / MANIFEST).exists() and any(out.iterdir()):
         raise AtlasExists(f"{out} is a folder with other things in it.", "Take another --out.")
     kept = work / "plan.json"
     if kept.exists():
         differs = _differs(kept, plan)
         if not differs:
-            return True
+            return
         if not replace:
             raise UnfinishedAtlas(
                 f"An unfinished collection into {out} has other settings ({', '.join(differs)}).",
@@ -332,21 +412,14 @@ def _prepared(out: Path, work: Path, plan: Plan, replace: bool) -> bool:
     written = work / "plan.partial"
     written.write_text(json.dumps(plan.to_dict(), indent=1), encoding="utf-8")
     written.rename(kept)
-    return True
 
 
 def _differs(kept: Path, plan: Plan) -> list[str]:
     try:
         document = json.loads(kept.read_text(encoding="utf-8"))
         return plan.differences(document.get("plan", document))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, KeyError, TypeError):
         return ["unreadable"]
-
-
-def _width(subject: SubjectModel, site: str) -> int:
-    kind, _, layer = site.partition(".")
-    found = subject.anatomy.layers[int(layer)]
-    return found.n_heads if kind == "attn" else found.n_neurons
 
 
 def _progress(stage: Any, done: int, total: int, fresh: int, started: float) -> CollectProgress:

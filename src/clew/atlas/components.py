@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .. import settings
-from ..errors import BadNode, PositionOutOfRange
+from ..errors import BadNode, PositionOutOfRange, UsageError, WrongAtlas
 from ..models.inventory import check_there
 from ..models.subject import HasSubject, SubjectModel
 from ..models.tape import Stop
@@ -21,7 +21,12 @@ from ..models.vocabulary import one_token
 from ..nodes import Node, parse
 from ..records import Batch, Records
 from . import reading, relations
+from .attached import Given, attached
+from .latents import Latents
+from .observation import Autoencoders
+from .plan import KINDS, autoencoder_of, block_of, in_order, site_of
 from .records import (
+    AtlasAutoencoder,
     Card,
     CoFiring,
     Component,
@@ -33,7 +38,7 @@ from .records import (
     TokenMatch,
     Weights,
 )
-from .search import Paging, Population, blocks_of, known, no_atlas
+from .search import Paging, Population, blocks_of, check_kinds, known, no_atlas
 
 if TYPE_CHECKING:
     from .atlas import Atlas
@@ -42,37 +47,59 @@ KEPT = 256  # components whose weights were asked about
 
 
 class Components:
-    """Every head and neuron of a model. A component is named by its id, such as "neuron.5.200" or "attn.23.3".
+    """Every head and neuron of a model, and the latents of `autoencoders`, which are Autoencoders or what opens them.
 
-    With an `atlas` (of this model, else WrongAtlas), what they do over its corpus; without one, what weights and a
-    prompt can tell. Every method that takes an id raises BadNode for one that the model does not have.
+    A component is named by its id, such as "neuron.5.200", "attn.23.3" or "latent.mlp_out.10.117". With an `atlas` (of
+    this model, and of these autoencoders where it has latents of theirs, else WrongAtlas), what they do over its
+    corpus; without one, what weights and a prompt can tell. Of latents whose autoencoder is not attached there is what
+    the atlas knows. Every method that takes an id raises BadNode for one that is not there.
     """
 
-    def __init__(self, model: HasSubject | SubjectModel, atlas: Atlas | None = None) -> None:
+    def __init__(
+        self, model: HasSubject | SubjectModel, atlas: Atlas | None = None, autoencoders: Sequence[Given] = ()
+    ) -> None:
         self.subject = model if isinstance(model, SubjectModel) else model.subject
         self.atlas = atlas
+        self.autoencoders: Autoencoders = attached(self.subject, autoencoders)
+        self._known = {site_of(block): autoencoder_of(one) for block, one in self.autoencoders.items()}
+        self._latents = [Latents(self.subject.anatomy, one) for one in self.autoencoders.values()]
         if atlas is not None:
             atlas.check(self.subject)
+            for site, there in atlas.autoencoders.items():
+                own = self._known.setdefault(site, there)
+                if own.fingerprint != there.fingerprint:
+                    raise WrongAtlas(
+                        f"The atlas {atlas.folder.name} has the latents of another autoencoder at {there.writes}, "
+                        f"{there.name}, than {own.name}.",
+                        f"Attach that one, collect an atlas with {own.name}, or name another with --atlas.",
+                    )
         self._weights = lru_cache(KEPT)(self._weigh)
+
+    @property
+    def latents(self) -> Mapping[str, AtlasAutoencoder]:
+        """The autoencoders whose latents are components here, by block: attached, or known to the atlas."""
+        return self._known
 
     def component(self, component: str | Node) -> Component:
         """What the atlas holds of a component, and its neighbours of the same kind. Raises BadAtlas."""
         node = self._node(component)
-        assert node.layer is not None and node.index is not None
-        found = (
-            Component(str(node), node.kind, node.layer, node.index, None, None, None, None, [], [], [], [])
-            if self.atlas is None
-            else self.atlas.component(node)
+        found = Component.unknown(node) if self.atlas is None else self.atlas.component(node)
+        return replace(
+            found,
+            previous=self._beside(node, -1),
+            next=self._beside(node, 1),
+            autoencoder=self._known.get(site_of(node)),
         )
-        return replace(found, previous=self._beside(node, -1), next=self._beside(node, 1))
 
     def card(self, component: str | Node) -> Card:
         """A component in short: how often and strongly it fires, its best example, the tokens it pushes up."""
         node = self._node(component)
-        assert node.layer is not None and node.index is not None
-        pushed = relations.pushed_tokens(self.subject, node, self._mean(node))
+        assert node.index is not None
+        pushed = None
+        if self._missing(node) is None:
+            pushed = relations.pushed_tokens(self.subject, node, self._mean(node), self._latents)
         up = [] if pushed is None else pushed.up
-        summary = None if self.atlas is None else self.atlas.summary(node.kind, node.layer)
+        summary = None if self.atlas is None else self.atlas.summary(node)
         if self.atlas is None or summary is None:
             return Card(str(node), None, None, None, up)
         density, maximum = known(summary.density[node.index]), known(summary.maximum[node.index])
@@ -97,11 +124,15 @@ class Components:
     def on_prompt(self, component: str | Node, prompt: str, bos: bool = False, *, stop: Stop | None = None) -> OnPrompt:
         """What a component does on every token of a prompt; `bos` puts the model's start token first.
 
-        Raises EmptyPrompt, PromptTooLong, BadText, NotFinite or Cancelled.
+        Raises EmptyPrompt, PromptTooLong, BadText, NotFinite or Cancelled; UsageError for a latent whose autoencoder is
+        not attached.
         """
         node = self._node(component)
+        missing = self._missing(node)
+        if missing is not None:
+            raise UsageError(missing, "Only its statistics and examples are known.")
         ids = self.subject.encode_prompt(prompt, bos)
-        return reading.on_prompt(self.subject, ids, node, self.atlas, stop)
+        return reading.on_prompt(self.subject, ids, node, self.atlas, self.autoencoders, stop)
 
     def search_prompt(
         self,
@@ -128,7 +159,7 @@ class Components:
         paging = Paging(sort, max_density, ascending, offset, limit)
         paging.check(("z", "activation", "ratio", "density", "strong"), ("activation",), self.atlas)
         subject, anatomy = self.subject, self.subject.anatomy
-        blocks = blocks_of(anatomy, kinds, layers)
+        blocks = blocks_of(anatomy, kinds, layers, self.autoencoders)
         ids = subject.encode_prompt(prompt, bos)
         if position is not None and not 0 <= position < len(ids):
             raise PositionOutOfRange(
@@ -136,10 +167,10 @@ class Components:
                 f"Positions run from 0 to {len(ids) - 1}.",
             )
         skip = settings.SKIPPED if self.atlas is None else self.atlas.info().skip
-        found = reading.firings(subject, ids, blocks, position, skip, stop)
+        found = reading.firings(subject, ids, blocks, position, skip, self.autoencoders, stop)
         activation = np.concatenate([*(peaks.activation for peaks in found), np.empty(0)])
         at = np.concatenate([*(peaks.position for peaks in found), np.empty(0, int)])
-        among = Population.of(anatomy, blocks, self.atlas)
+        among = Population.of(anatomy, blocks, self.atlas, self.autoencoders)
         # Nothing varies, or nothing is above zero: then there is no such number.
         z = (activation - among.mean) / np.where(among.deviation > 0, among.deviation, np.nan)
         ratio = activation / np.where(among.maximum > 0, among.maximum, np.nan)
@@ -180,7 +211,7 @@ class Components:
         paging = Paging(sort, max_density, ascending, offset, limit)
         atlas = self._atlas("A search by token")
         paging.check(("share", "examples", "activation", "density", "strong"), (), atlas)
-        blocks_of(self.subject.anatomy, kinds, layers)  # refuses kinds that there are not
+        check_kinds(kinds)
         wanted = one_token(self.subject, token, "token")
         found = atlas.on_token(atlas.ids_of(wanted, self.subject.text(wanted)), kinds, layers)
         found.sort(key=lambda match: parse(match.id).order)
@@ -207,11 +238,11 @@ class Components:
         paging = Paging(sort, max_density, ascending, offset, limit)
         paging.check(("push", "density", "strong"), ("push",), self.atlas)
         anatomy = self.subject.anatomy
-        blocks = blocks_of(anatomy, kinds, layers)
-        heads, neurons = relations.push(anatomy, one_token(self.subject, token, "token"))
-        pushes = [(heads if kind == "attn" else neurons)[layer].cpu().double().numpy() for kind, layer in blocks]
+        blocks = blocks_of(anatomy, kinds, layers, self.autoencoders)
+        wanted = one_token(self.subject, token, "token")
+        pushes = [relations.push(anatomy, wanted, block, self._latents).cpu().double().numpy() for block in blocks]
         push = np.concatenate([*pushes, np.empty(0)])
-        among = Population.of(anatomy, blocks, self.atlas)
+        among = Population.of(anatomy, blocks, self.atlas, self.autoencoders)
         rows, total = paging.page({"push": push, "density": among.density, "strong": among.strong}[sort], among.strong)
         return Batch(
             (
@@ -222,24 +253,47 @@ class Components:
         )
 
     def _weigh(self, node: Node) -> Weights:
-        return relations.weights(self.subject, node, self._mean(node))
+        missing = self._missing(node)
+        if missing is not None:
+            return Weights(str(node), None, None, None, [], [], [], missing)
+        return relations.weights(self.subject, node, self._mean(node), self._latents)
+
+    def _missing(self, node: Node) -> str | None:
+        """What has to be attached for the weights of a component to be known, if anything does."""
+        if node.kind != "latent" or replace(node, index=None) in self.autoencoders:
+            return None
+        known = self._known[site_of(node)]
+        return f"Its weights are those of the autoencoder {known.name}, which is not attached: give it with --sae."
 
     def _node(self, component: str | Node) -> Node:
         node = parse(component) if isinstance(component, str) else component
-        if node.kind in ("attn", "neuron") and node.position is not None:
+        if node.kind in KINDS and node.position is not None:
             raise BadNode(f"{node} is a component at one token.", f"Write {node.component}.")
-        check_there(self.subject.anatomy, node)
-        if node.kind not in ("attn", "neuron"):
-            raise BadNode(f"{node} is not a component.", "Write attn.L.H or neuron.L.N, counting from 0.")
+        if node.kind not in KINDS:
+            raise BadNode(
+                f"{node} is not a component.", "Write attn.L.H, neuron.L.N or latent.SITE.L.J, counting from 0."
+            )
+        latents = {block_of(site).site: known.latents for site, known in self._known.items()}
+        check_there(self.subject.anatomy, node, latents)
         return node
 
     def _beside(self, node: Node, step: int) -> str | None:
-        """The next or previous component of the same kind, across layers; None at the ends of the model."""
-        assert node.layer is not None and node.index is not None
+        """The next or previous component of the same kind, across layers and sites; None at the ends of the model."""
+        assert node.index is not None
         anatomy = self.subject.anatomy
-        width = anatomy.n_heads if node.kind == "attn" else anatomy.n_neurons
-        layer, index = divmod(node.layer * width + node.index + step, width)
-        return str(Node(node.kind, layer, index)) if 0 <= layer < len(anatomy.layers) else None
+        if node.kind == "latent":
+            sizes = {block_of(site): self._known[site].latents for site in in_order(self._known)}
+        else:
+            width = anatomy.n_heads if node.kind == "attn" else anatomy.n_neurons
+            sizes = {Node(node.kind, layer.index): width for layer in anatomy.layers}
+        blocks, own = list(sizes), replace(node, index=None)
+        index = node.index + step
+        if 0 <= index < sizes[own]:
+            return str(replace(own, index=index))
+        at = blocks.index(own) + step
+        if not 0 <= at < len(blocks):
+            return None
+        return str(replace(blocks[at], index=0 if step > 0 else sizes[blocks[at]] - 1))
 
     def _mean(self, node: Node) -> Float[Tensor, " dh"] | None:
         """A head's mean z over the corpus, where the atlas has it."""

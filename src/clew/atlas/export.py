@@ -2,7 +2,7 @@
 
 **JSON lines**: one object a component, in the order of the atlas; UTF-8, numbers in full. It is `Component.to_dict()`:
 
-    id, kind, layer, index   which component, such as neuron.5.200
+    id, kind, layer, index   which component, such as neuron.5.200 or latent.mlp_out.10.117
     previous, next           null
     stats                    tokens, density, strong, mean, variance, skewness, kurtosis, minimum, maximum, and
                              histogram with edges and counts; null where the atlas has none
@@ -28,7 +28,7 @@
 
 and `OUT` with .components.parquet at its end one row a component, also of those without examples:
 
-    component, kind          string
+    component, kind          string: attn, neuron or latent
     layer, index             int32
     tokens                   int64
     density … maximum        float64, the numbers of stats by their names
@@ -46,6 +46,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ import pyarrow.parquet as pq
 
 from ..disk import written
 from ..errors import BadNode, UsageError
-from ..nodes import Node
+from ..nodes import SITES, Node
 from .atlas import Atlas
 from .blocks import TYPES
 from .plan import KINDS, block_of
@@ -65,7 +66,9 @@ Progress = Callable[[int, int], None]  # components done, and how many there are
 
 FORMATS = ("jsonl", "parquet")
 _PART = r"(\*|\d+(?:-\d+)?)"
-_PATTERN = re.compile(rf"({'|'.join(KINDS)})(?:\.{_PART}(?:\.{_PART})?)?", re.ASCII)
+_PATTERN = re.compile(
+    rf"({'|'.join(KINDS)})(?:(?<=latent)\.({'|'.join(SITES)}|\*))?(?:\.{_PART}(?:\.{_PART})?)?", re.ASCII
+)
 _BUFFERED = 1_000_000  # numbers held before a row group is written
 _STATS = ("density", "strong", "mean", "variance", "skewness", "kurtosis", "minimum", "maximum")
 
@@ -116,8 +119,9 @@ def export(
 ) -> int:
     """Write components to the file `out`, whole or not at all, and give how many they are.
 
-    `components` are ids and patterns: neuron.5.200, neuron.5.0-199, neuron.5.* or neuron.5, attn.*.3, attn; None: all.
-    Each is written once, in the order of the atlas. A component at a time is held in memory, for Parquet a row group.
+    `components` are ids and patterns: neuron.5.200, neuron.5.0-199, neuron.5.* or neuron.5, attn.*.3, attn,
+    latent.mlp_out.10.117, latent.*.10, latent; None: all. Each is written once, in the order of the atlas. A component
+    at a time is held in memory, for Parquet a row group.
     Parquet makes two files, `out` and `beside(out)`.
     Raises UsageError, BadNode for an id that the atlas does not have, BadAtlas or NoSpace.
     """
@@ -145,18 +149,19 @@ def _named(atlas: Atlas, components: Sequence[str] | None) -> list[Node]:
             raise UsageError(
                 f"{text!r} names no components.", "Write neuron.5.200, neuron.5.0-199, neuron.5.* or attn."
             )
-        kind, layer, index = match.groups()
+        kind, part, layer, index = match.groups()
         found = False
         for site, size in atlas.sizes.items():
             block = block_of(site)
             assert block.layer is not None
-            if block.kind == kind and block.layer in _range(layer, block.layer + 1):
+            named = block.kind == kind and part in (None, "*", block.part)
+            if named and block.layer in _range(layer, block.layer + 1):
                 numbers = _range(index, size)
                 found |= bool(numbers)
                 chosen[site].update(numbers)
         if not found and components is not None:
             raise BadNode(f"The atlas {atlas.folder.name} has no {text.strip()}.", f"It has {', '.join(atlas.sizes)}.")
-    return [Node(block_of(site).kind, block_of(site).layer, index) for site in chosen for index in sorted(chosen[site])]
+    return [replace(block_of(site), index=index) for site in chosen for index in sorted(chosen[site])]
 
 
 def _range(part: str | None, size: int) -> range:

@@ -32,7 +32,7 @@ from . import store
 from .atlas import Atlas
 from .openai_records import MOMENTS, Piece, Published, read_record
 from .openai_source import Source, source_of
-from .plan import KINDS, VERSION
+from .plan import VERSION
 from .records import AtlasModel
 
 Progress = Callable[[int, int], None]  # records done, and how many there can be
@@ -229,7 +229,7 @@ def _plan(
         raise UsageError(f"{model} has no layer {outside[0]}.", f"Its layers are 0 to {n_layers - 1}.")
     blocks = [
         _Block(kind, layer, prefixes[kind], size, min(size, limit or size))
-        for kind, size in zip(KINDS, (n_heads, n_neurons), strict=True)
+        for kind, size in (("attn", n_heads), ("neuron", n_neurons))
         for layer in wanted
         if kind in prefixes
     ]

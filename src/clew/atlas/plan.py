@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,14 @@ from ..errors import UsageError
 from ..models.fingerprint import fingerprint
 from ..models.store import MANIFEST
 from ..models.subject import SubjectModel
-from ..nodes import Node
+from ..nodes import SITES, Node
+from ..sae.autoencoder import Autoencoder
 from .blocks import Keep
-from .records import AtlasModel
+from .records import AtlasAutoencoder, AtlasModel
 
 VERSION = 1  # of everything an atlas holds; raised when old ones can no longer be read
-KINDS = ("attn", "neuron")
-_SITE = re.compile(r"(attn|neuron)(?:\.(\d+)(?:-(\d+))?)?")
+KINDS = ("attn", "neuron", "latent")
+_SITE = re.compile(rf"(attn|neuron|latent)(?:(?<=latent)\.({'|'.join(SITES)}))?(?:\.(\d+)(?:-(\d+))?)?", re.ASCII)
 MAX_CONTEXT = 32_767  # positions are kept as 16-bit integers
 
 
@@ -36,6 +39,7 @@ class Plan:
     model: AtlasModel
     dtype: str
     sites: tuple[str, ...]
+    autoencoders: tuple[AtlasAutoencoder, ...]
     corpus: dict[str, Any]
     tokens: int
     length: int
@@ -56,36 +60,96 @@ class Plan:
         return [block_of(site) for site in self.sites]
 
     def differences(self, other: dict[str, Any]) -> list[str]:
-        """The names of what another plan, as `to_dict` gave it, has otherwise."""
-        mine = self.to_dict()
-        return sorted(name for name in mine.keys() | other.keys() if mine.get(name) != other.get(name))
+        """The names of what another plan, as `to_dict` gave it, has otherwise.
+
+        An autoencoder is the same under another name; plans had none once.
+        """
+        mine, theirs = self.to_dict(), {"autoencoders": [], **other}
+        for plan in (mine, theirs):
+            plan["autoencoders"] = sorted((one["writes"], one["fingerprint"]) for one in plan["autoencoders"])
+        return sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+
+    def only(self, sites: Iterable[str]) -> Plan:
+        """The same for some of its blocks."""
+        sites = in_order(sites)
+        return replace(
+            self, sites=sites, autoencoders=tuple(one for one in self.autoencoders if f"latent.{one.writes}" in sites)
+        )
 
 
 def block_of(site: str) -> Node:
-    """The block that a name such as neuron.5 stands for."""
-    kind, _, layer = site.partition(".")
-    assert kind in ("attn", "neuron")
-    return Node(kind, int(layer))
+    """The block that a name such as neuron.5 or latent.mlp_out.10 stands for."""
+    kind, *part, layer = site.split(".")
+    assert kind in ("attn", "neuron", "latent")
+    return Node(kind, int(layer), part=part[0] if part else None)
 
 
 def site_of(block: Node) -> str:
     """The name of a block or of a component's block, such as neuron.5."""
-    return f"{block.kind}.{block.layer}"
+    return f"{block.kind}.{block.layer}" if block.part is None else f"{block.kind}.{block.part}.{block.layer}"
 
 
-def sites_of(given: list[str] | None, n_layers: int) -> tuple[str, ...]:
-    """The blocks that attn, neuron, neuron.5 or attn.0-11 name, attention first; None: all. Raises UsageError."""
-    found: set[tuple[int, str]] = set()
-    for text in given or list(KINDS):
+def in_order(sites: Iterable[str]) -> tuple[str, ...]:
+    """Names of blocks in the order of an atlas: kind after kind, by layer."""
+
+    def place(site: str) -> tuple[int, int, str]:
+        block = block_of(site)
+        assert block.layer is not None
+        return KINDS.index(block.kind), block.layer, block.part or ""
+
+    return tuple(sorted(set(sites), key=place))
+
+
+def sites_of(given: Sequence[str] | None, n_layers: int, attached: Collection[str] = ()) -> tuple[str, ...]:
+    """The blocks that attn, neuron, neuron.5, attn.0-11 or latent.mlp_out.10 name, in order; None: all.
+
+    `attached` are the blocks of latents that there are. Raises UsageError.
+    """
+    found: set[str] = set()
+    for text in given or ("attn", "neuron", *attached):
         match = _SITE.fullmatch(text.strip())
         if match is None:
-            raise UsageError(f"{text!r} is not a site.", "Write attn, neuron, neuron.5 or attn.0-11.")
-        kind, first, last = match.groups()
+            raise UsageError(
+                f"{text!r} is not a site.", "Write attn, neuron, neuron.5, attn.0-11, latent or latent.mlp_out.10."
+            )
+        kind, part, first, last = match.groups()
         layers = range(n_layers) if first is None else range(int(first), int(last or first) + 1)
         if not layers or layers[-1] >= n_layers:
             raise UsageError(f"The model has no layers {text!r}.", f"Its layers are 0 to {n_layers - 1}.")
-        found.update((layer, kind) for layer in layers)
-    return tuple(f"{kind}.{layer}" for kind in KINDS for layer, of in sorted(found) if of == kind)
+        if kind != "latent":
+            found.update(f"{kind}.{layer}" for layer in layers)
+            continue
+        there = {site: block_of(site) for site in attached}
+        named = {site for site, block in there.items() if block.part == (part or block.part) and block.layer in layers}
+        if not named:
+            raise UsageError(f"No autoencoder is attached for {text.strip()!r}.", "Name one with --sae.")
+        found |= named
+    return in_order(found)
+
+
+def autoencoder_of(autoencoder: Autoencoder) -> AtlasAutoencoder:
+    """What an atlas says of an autoencoder whose latents it holds."""
+    return AtlasAutoencoder(
+        name=autoencoder.name,
+        reads=str(autoencoder.reads),
+        writes=str(autoencoder.writes),
+        architecture=autoencoder.origin.architecture,
+        latents=autoencoder.n_latents,
+        fingerprint=weights_of(autoencoder),
+    )
+
+
+def weights_of(autoencoder: Autoencoder) -> str:
+    """A digest of all that an autoencoder computes with, in float32; its name and origin are not in it."""
+    digest = hashlib.sha256()
+    for field in fields(autoencoder):
+        value = getattr(autoencoder, field.name)
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{field.name} {tuple(value.shape)}".encode())
+            digest.update(value.detach().float().cpu().contiguous().numpy().data)
+        elif field.name != "origin":
+            digest.update(f"{field.name} {value}".encode())
+    return digest.hexdigest()[:16]
 
 
 def model_of(subject: SubjectModel) -> AtlasModel:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,9 @@ from ..models.subject import SubjectModel
 from ..models.tape import Stop
 from ..nodes import Node
 from ..records import Token
-from .observation import Block, Heads, Kind, observe
+from ..sae.autoencoder import Autoencoder
+from .blocks import pieces
+from .observation import Autoencoders, Block, Heads, observe
 from .records import Histogram, OnPrompt
 
 if TYPE_CHECKING:
@@ -26,25 +29,32 @@ if TYPE_CHECKING:
 class Peaks:
     """The activation of every component of one block, float64, and where on the prompt it is."""
 
-    kind: Kind
-    layer: int
+    block: Block
     activation: Float64[np.ndarray, " n"]
     position: Int[np.ndarray, " n"]
 
 
 def on_prompt(
-    subject: SubjectModel, ids: Int[Tensor, " t"], node: Node, atlas: Atlas | None = None, stop: Stop | None = None
+    subject: SubjectModel,
+    ids: Int[Tensor, " t"],
+    node: Node,
+    atlas: Atlas | None = None,
+    autoencoders: Autoencoders = MappingProxyType({}),
+    stop: Stop | None = None,
 ) -> OnPrompt:
-    """What a head or neuron does on every token of a prompt. Raises NotFinite or Cancelled."""
-    assert node.layer is not None and node.index is not None
-    index, block = node.index, _block(node)
+    """What a component does on every token of a prompt; for a latent its autoencoder is among those given.
+
+    Raises NotFinite or Cancelled.
+    """
+    assert node.index is not None
+    index, kept = node.index, _Kept(node.index)
     tokens = [Token(position, i, subject.text(i)) for position, i in enumerate(ids.tolist())]
-    if node.kind == "neuron":
-        row = _Kept.of(subject, ids, block, stop).activation[:, index]
-        values = subject.finite(row).tolist()
+    observe(subject, ids[None], [replace(node, index=None)], kept, autoencoders, stop)
+    if node.kind != "attn":
+        values = subject.finite(kept.activation).tolist()
         z, below = _usual(atlas, node, values)
         return OnPrompt(str(node), tokens, values, None, None, None, None, z, below)
-    heads = _Kept.of(subject, ids, block, stop).seen
+    heads = kept.seen
     assert heads is not None
     pairs, writes = subject.finite(heads.pairs()[0, index]), heads.writes()[0, :, index].tolist()
     z, below = _usual(atlas, node, writes)
@@ -67,6 +77,7 @@ def firings(
     blocks: Collection[Block],
     position: int | None = None,
     skip: int = 0,
+    autoencoders: Autoencoders = MappingProxyType({}),
     stop: Stop | None = None,
 ) -> list[Peaks]:
     """The activation of every component of some blocks at one position; without one, at each one's own strongest.
@@ -76,30 +87,29 @@ def firings(
     """
     start = skip if len(ids) > skip else 0
     peaks = _Peaks(slice(start, None) if position is None else slice(position, position + 1))
-    observe(subject, ids[None], blocks, peaks, stop)
+    observe(subject, ids[None], blocks, peaks, autoencoders, stop)
     for found in peaks.found.values():
         subject.finite(torch.from_numpy(found.activation))
     return [peaks.found[block] for block in blocks]
 
 
 class _Kept:
-    """Keeps one block as it is."""
+    """Keeps a layer's heads, or the activation of one neuron or latent."""
 
-    def __init__(self) -> None:
+    def __init__(self, index: int) -> None:
+        self._index = index
         self.seen: Heads | None = None
-        self.activation: Float[Tensor, "t n"] = torch.empty(0, 0)
-
-    @classmethod
-    def of(cls, subject: SubjectModel, ids: Int[Tensor, " t"], block: Block, stop: Stop | None) -> _Kept:
-        kept = cls()
-        observe(subject, ids[None], [block], kept, stop)
-        return kept
+        self.activation: Float[Tensor, " t"] = torch.empty(0)
 
     def heads(self, heads: Heads) -> None:
         self.seen = heads
 
-    def neurons(self, layer: int, activation: Float[Tensor, "1 t n"]) -> None:
-        self.activation = activation[0].float()
+    def neurons(self, block: Block, activation: Float[Tensor, "1 t n"]) -> None:
+        self.activation = activation[0, :, self._index].float()
+
+    def latents(self, block: Block, autoencoder: Autoencoder, x: Float[Tensor, "1 t w"]) -> None:
+        # Of all latents, as which of them fire may depend on the others.
+        self.activation = torch.cat([latents[:, self._index] for _, latents in _encoded(autoencoder, x[0])])
 
 
 class _Peaks:
@@ -110,26 +120,35 @@ class _Peaks:
         self.found: dict[Block, Peaks] = {}
 
     def heads(self, heads: Heads) -> None:
-        self._keep("attn", heads.layer.index, heads.writes()[0])
+        self._keep(Node("attn", heads.layer.index), *heads.writes()[0][self._among].max(0))
 
-    def neurons(self, layer: int, activation: Float[Tensor, "1 t n"]) -> None:
-        self._keep("neuron", layer, activation[0].float())
+    def neurons(self, block: Block, activation: Float[Tensor, "1 t n"]) -> None:
+        self._keep(block, *activation[0, self._among].float().max(0))
 
-    def _keep(self, kind: Kind, layer: int, activation: Float[Tensor, "t n"]) -> None:
-        best = activation[self._among].max(0)
-        at = best.indices.cpu().numpy() + (self._among.start or 0)
-        self.found[kind, layer] = Peaks(kind, layer, best.values.cpu().double().numpy(), at)
+    def latents(self, block: Block, autoencoder: Autoencoder, x: Float[Tensor, "1 t w"]) -> None:
+        best: list[Tensor] = []
+        at: list[Tensor] = []
+        for first, latents in _encoded(autoencoder, x[0, self._among]):
+            found = latents.max(0)
+            best.append(found.values)
+            at.append(found.indices + first)
+        highest = torch.stack(best).max(0)
+        self._keep(block, highest.values, torch.stack(at).gather(0, highest.indices[None])[0])
+
+    def _keep(self, block: Block, activation: Float[Tensor, " n"], at: Int[Tensor, " n"]) -> None:
+        position = at.cpu().numpy() + (self._among.start or 0)
+        self.found[block] = Peaks(block, activation.cpu().double().numpy(), position)
 
 
-def _block(node: Node) -> Block:
-    assert node.layer is not None and node.kind in ("attn", "neuron")
-    return node.kind, node.layer
+def _encoded(autoencoder: Autoencoder, x: Float[Tensor, "t w"]) -> Iterator[tuple[int, Float[Tensor, "p n"]]]:
+    """The latents of some tokens, few at a time, and which is the first."""
+    for at in pieces(autoencoder, len(x), 1, x.device):
+        yield at.start, autoencoder.encode(x[at])
 
 
 def _usual(atlas: Atlas | None, node: Node, values: Sequence[float]) -> tuple[list[float] | None, list[float] | None]:
     """Standard deviations above the mean, and the share of the corpus's tokens below, where the atlas can tell."""
-    kind, layer = _block(node)
-    summary = None if atlas is None else atlas.summary(kind, layer)
+    summary = None if atlas is None else atlas.summary(node)
     if atlas is None or summary is None:
         return None, None
     mean, deviation = summary.mean[node.index], summary.deviation[node.index]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..nodes import Kind
+from ..nodes import Kind, Node
 from ..records import ExampleKind, Record, Through, Token, TokenScore
 
 
@@ -28,10 +28,23 @@ class AtlasModel(Record):
 
 
 @dataclass(frozen=True)
+class AtlasAutoencoder(Record):
+    """An autoencoder whose latents an atlas holds; `reads` and `writes` are sites, `fingerprint` is a digest of all
+    that it computes with."""
+
+    name: str
+    reads: str
+    writes: str
+    architecture: str
+    latents: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class AtlasInfo(Record):
-    """An atlas at a glance. `sites` names its blocks, such as attn.0 or neuron.5; `imported` says from where its data
-    came when Clew did not collect it. The first `skip` tokens of every context are read but not counted: with nothing
-    before them, models put huge activations there."""
+    """An atlas at a glance. `sites` names its blocks, such as attn.0, neuron.5 or latent.mlp_out.10; `imported` says
+    from where its data came when Clew did not collect it. The first `skip` tokens of every context are read but not
+    counted: with nothing before them, models put huge activations there."""
 
     name: str
     version: int
@@ -46,6 +59,7 @@ class AtlasInfo(Record):
     skip: int
     components: int
     sites: Sequence[str]
+    autoencoders: Sequence[AtlasAutoencoder]
     imported: str | None
 
 
@@ -104,7 +118,7 @@ class Histogram(Record):
 
 @dataclass(frozen=True)
 class Stats(Record):
-    """A component's activation over all tokens of the corpus: a neuron's, or the norm of what a head writes.
+    """The activation of a neuron or latent, or the norm of what a head writes, over all tokens of the corpus.
 
     `density`: the share of tokens with an activation of 2⁻¹⁴ or more. `strong`: the share within three octaves of the
     largest size, counted in the histogram's bins. `skewness` and `kurtosis` are the third and fourth standardised
@@ -143,7 +157,10 @@ class HeadTypes(Record):
 
 @dataclass(frozen=True)
 class Component(Record):
-    """What an atlas holds of one component, nothing without one; `previous` and `next` are its neighbours."""
+    """What an atlas holds of one component, nothing without one; `previous` and `next` are its neighbours.
+
+    `autoencoder` is that of a latent.
+    """
 
     id: str
     kind: Kind
@@ -151,12 +168,19 @@ class Component(Record):
     index: int
     previous: str | None
     next: str | None
+    autoencoder: AtlasAutoencoder | None
     stats: Stats | None
     types: HeadTypes | None
     top: Sequence[Example]
     bottom: Sequence[Example]
     bands: Sequence[Band]
     random: Sequence[Example]
+
+    @classmethod
+    def unknown(cls, node: Node) -> Component:
+        """One of which nothing is known."""
+        assert node.layer is not None and node.index is not None
+        return cls(str(node), node.kind, node.layer, node.index, None, None, None, None, None, [], [], [], [])
 
 
 @dataclass(frozen=True)
@@ -196,15 +220,19 @@ class Weights(Record):
     what it would write about the token. `fed_by` and `feeds`: earlier and later components by the size of
     write·input, the norm's gain included (for heads the norm over the head's width), writes at length 1; `alike`: the
     cosine of writes (heads: of the spaces they write to).
+
+    A latent's `excited_by` are scores of its encoder's input, before the activation function. Where it has none, or
+    where nothing of this is known because no autoencoder is attached, `note` says why.
     """
 
     id: str
     up: Sequence[TokenScore] | None
     down: Sequence[TokenScore] | None
-    excited_by: Sequence[TokenScore]
+    excited_by: Sequence[TokenScore] | None
     fed_by: Sequence[Relation]
     feeds: Sequence[Relation]
     alike: Sequence[Relation]
+    note: str | None
 
 
 @dataclass(frozen=True)

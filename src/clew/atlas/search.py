@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -14,12 +14,11 @@ from jaxtyping import Float64
 from ..errors import NoAtlas, UsageError
 from ..models.anatomy import Anatomy
 from ..nodes import Node
-from .reading import Block, Kind
+from .observation import Autoencoders, Block
+from .plan import KINDS
 
 if TYPE_CHECKING:
     from .atlas import Atlas
-
-KINDS: tuple[Kind, ...] = ("attn", "neuron")
 
 
 @dataclass(frozen=True)
@@ -70,13 +69,16 @@ class Population:
     strong: Float64[np.ndarray, " n"]
 
     @classmethod
-    def of(cls, anatomy: Anatomy, blocks: Sequence[Block], atlas: Atlas | None) -> Population:
+    def of(
+        cls, anatomy: Anatomy, blocks: Sequence[Block], atlas: Atlas | None, autoencoders: Autoencoders
+    ) -> Population:
         """All components of some blocks."""
         names = ("mean", "deviation", "maximum", "density", "strong")
-        sizes = [anatomy.n_heads if kind == "attn" else anatomy.n_neurons for kind, _ in blocks]
+        fixed = {"attn": anatomy.n_heads, "neuron": anatomy.n_neurons}
+        sizes = [fixed.get(block.kind) or autoencoders[block].n_latents for block in blocks]
         columns: dict[str, list[np.ndarray]] = {name: [] for name in names}
-        for (kind, layer), n in zip(blocks, sizes, strict=True):
-            summary = None if atlas is None else atlas.summary(kind, layer)
+        for block, n in zip(blocks, sizes, strict=True):
+            summary = None if atlas is None else atlas.summary(block)
             for name in names:
                 columns[name].append(np.full(n, np.nan) if summary is None else getattr(summary, name))
         starts = list(accumulate(sizes, initial=0))[:-1]
@@ -85,20 +87,29 @@ class Population:
     def name(self, row: int) -> str:
         """The id of a component."""
         block = bisect_right(self.starts, row) - 1
-        kind, layer = self.blocks[block]
-        return str(Node(kind, layer, row - self.starts[block]))
+        return str(replace(self.blocks[block], index=row - self.starts[block]))
 
 
-def blocks_of(anatomy: Anatomy, kinds: Sequence[str] | None, layers: Sequence[int] | None) -> list[Block]:
-    """The blocks of some kinds and layers (default: all) that the model has, in its order. Raises UsageError."""
+def check_kinds(kinds: Sequence[str] | None) -> None:
+    """Raises UsageError for a kind of component that there is not."""
     unknown = set(kinds or ()) - set(KINDS)
     if unknown:
         raise UsageError(f"{min(unknown)!r} is not a kind of component.", f"Kinds: {', '.join(KINDS)}.")
+
+
+def blocks_of(
+    anatomy: Anatomy, kinds: Sequence[str] | None, layers: Sequence[int] | None, autoencoders: Autoencoders
+) -> list[Block]:
+    """The blocks of some kinds and layers (default: all) that there are, in the model's order. Raises UsageError."""
+    check_kinds(kinds)
+    if "latent" in (kinds or ()) and not autoencoders:
+        raise UsageError("There are no latents: no autoencoder is attached.", "Attach one with --sae.")
+    found: list[Block] = []
+    for layer in anatomy.layers:
+        found += [Node("attn", layer.index), Node("neuron", layer.index)]
+        found += [block for block in autoencoders if block.layer == layer.index]
     return [
-        (kind, layer.index)
-        for layer in anatomy.layers
-        for kind in KINDS
-        if (kinds is None or kind in kinds) and (layers is None or layer.index in layers)
+        block for block in found if (kinds is None or block.kind in kinds) and (layers is None or block.layer in layers)
     ]
 
 

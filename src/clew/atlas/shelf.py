@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from ..errors import ClewError
 from ..models.subject import HasSubject
 from ..records import Record, Records
 from .atlas import Atlas, manifest_of
+from .attached import Given
 from .components import Components
 from .records import AtlasInfo
 from .store import MANIFEST
@@ -37,16 +38,18 @@ class StoredFile(Record):
     problem: str | None
 
 
-def components(model: HasSubject, atlas: Atlas | Path | str | None = None) -> Components:
-    """The components of a model with an atlas, or the folder of one.
+def components(
+    model: HasSubject, atlas: Atlas | Path | str | None = None, autoencoders: Sequence[Given] = ()
+) -> Components:
+    """The components of a model with an atlas, or the folder of one, and with some autoencoders' latents.
 
     Without one, with what `collect` made of this model, if it did; `Components(model)` uses none at all.
-    Raises NoAtlas, WrongAtlas or BadAtlas.
+    Raises NoAtlas, WrongAtlas or BadAtlas, and what opening autoencoders does.
     """
     if atlas is None:
         folder = settings.atlas_of(model.subject.name)
-        return Components(model, Atlas.open(folder) if (folder / MANIFEST).exists() else None)
-    return Components(model, atlas if isinstance(atlas, Atlas) else Atlas.open(atlas))
+        return Components(model, Atlas.open(folder) if (folder / MANIFEST).exists() else None, autoencoders)
+    return Components(model, atlas if isinstance(atlas, Atlas) else Atlas.open(atlas), autoencoders)
 
 
 def stored() -> Records[StoredAtlas]:

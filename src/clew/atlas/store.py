@@ -12,7 +12,7 @@ docs/atlas.md documents every column. Nothing in these files depends on when the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,21 +85,27 @@ _GROUP = 131_072  # values in a row group: what one page has to decode
 _CHUNK = 4096  # contexts read at once
 
 
-def write(
-    folder: Path, plan: Plan, whole: Partial, subject: SubjectModel, contexts: Contexts, texts: Path
-) -> Iterator[int]:
-    """Write the atlas of one partial that covers all contexts; gives how many components are done, block by block."""
+def write_text(folder: Path, subject: SubjectModel, texts: Path) -> None:
+    """The text that was read, and that of every token."""
     joined(texts, folder / CONTEXTS)
     write_vocabulary(folder, [subject.text(token) for token in range(subject.anatomy.embed_weight.shape[0])])
+
+
+def write(
+    folder: Path, plan: Plan, whole: Partial, collected: Sequence[str], carried: Mapping[str, int], contexts: Contexts
+) -> Iterator[int]:
+    """Write the blocks of one partial that covers all contexts, and then atlas.json; gives how many components are
+    done, block by block. The files of `carried` blocks, which have so many components each, are there already."""
     sizes: dict[str, int] = {}
     with whole.opened() as source:
-        for site in plan.sites:
+        for site in collected:
             state = source.block(site)
             statistics = _components(state)
             write_components(folder, site, statistics)
             write_examples(folder, site, _examples(state, contexts, heads=site.startswith("attn")))
             sizes[site] = statistics.num_rows
             yield sum(sizes.values())
+    sizes |= carried
     write_manifest(
         folder,
         {
@@ -113,7 +119,8 @@ def write(
             "skip": plan.keep.skip,
             "seed": plan.seed,
             "bos": plan.bos,
-            "sites": sizes,
+            "sites": {site: sizes[site] for site in plan.sites},
+            "autoencoders": plan.to_dict()["autoencoders"],
             "imported": None,
             "plan": plan.to_dict(),
         },

@@ -7,6 +7,8 @@ whatever the grouping. What lies below the grid (2⁻⁸⁰) is cut off term by 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -26,14 +28,30 @@ def zero_sum(*shape: int, device: torch.device | str = "cpu") -> Int[Tensor, "li
 
 def add(total: Int[Tensor, "limbs ..."], terms: Float[Tensor, "..."], what: str) -> None:
     """Add float64 terms to a sum, in place. Raises NotFinite, naming `what`, for NaN, infinity or 2¹²⁰ and above."""
+    for limb, whole in enumerate(_limbs(terms, what)):
+        total[limb] += whole
+
+
+def add_at(total: Int[Tensor, "limbs k n"], index: Int[Tensor, " m"], terms: Float[Tensor, "k m"], what: str) -> None:
+    """Add term i to the sums at index[i], for at most 2²² terms. Raises as `add` does."""
+    there, place = index.unique(return_inverse=True)
+    fresh = zero_sum(len(terms), len(there), device=total.device)
+    for limb, whole in enumerate(_limbs(terms, what)):
+        fresh[limb].scatter_add_(1, place.expand(len(terms), -1), whole)
+    # Carried, so that all of them together take as much of the room in a sum as one term.
+    total[:, :, there] += _carried(fresh)
+
+
+def _limbs(terms: Float[Tensor, "..."], what: str) -> Iterator[Int[Tensor, "..."]]:
+    """The limbs of some terms, the highest first."""
     if not bool((terms.abs() < _LIMIT).all()):
         raise NotFinite(
             f"{what} is not finite on this text.", "The weights may be damaged; or try --dtype float32, the widest."
         )
     rest = terms.double()
-    for limb, exponent in enumerate(EXPONENTS):
+    for exponent in EXPONENTS:
         whole = torch.trunc(rest * 2.0**-exponent)
-        total[limb] += whole.long()
+        yield whole.long()
         rest = rest - whole * 2.0**exponent
 
 

@@ -63,6 +63,29 @@ class Tally:
         }
 
 
+class SparseTally(Tally):
+    """The same of activations that are hardly ever anything but zero: only what is not is looked at one by one."""
+
+    def see(
+        self, x: Float[Tensor, "b n t"], lowest: Float[Tensor, "b n"], highest: Float[Tensor, "b n"], what: str
+    ) -> None:
+        by_token = x.transpose(1, 2)
+        context, token, unit = by_token.nonzero(as_tuple=True)  # NaN is not zero either
+        fired = by_token[context, token, unit]
+        wide = fired.double()
+        sums.add_at(self.sums, unit, torch.stack((wide, wide**2, wide**3, wide**4)), what)
+        at = unit * BINS + SIDE + bins(fired)
+        self._counts.index_add_(0, at, torch.ones_like(at))
+        self.minimum = torch.minimum(self.minimum, lowest.amin(0))
+        self.maximum = torch.maximum(self.maximum, highest.amax(0))
+        self.count += x.shape[0] * x.shape[2]
+
+    def state(self) -> dict[str, Tensor]:
+        counts = self._counts.view(-1, BINS).clone()
+        counts[:, SIDE] += self.count - counts.sum(1)  # the zeros
+        return {**super().state(), "histogram": counts}
+
+
 def bins(x: Float[Tensor, "*n"]) -> Int[Tensor, "*n"]:
     """The bin of each activation, counted from the middle one: 0 below 2⁻¹⁴, ±1 to ±64 by ⌊2·log₂|a|⌋.
 

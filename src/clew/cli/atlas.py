@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,11 +42,12 @@ def located(given: str) -> Path:
     )
 
 
-def opened(model: Model, atlas: str | None) -> Components:
-    """The components of a model with the atlas that was named, or its own if there is one."""
+def opened(model: Model, atlas: str | None, sae: Sequence[str] | None = None) -> Components:
+    """The components of a model with the atlas that was named, or its own if there is one, and with the latents of some
+    autoencoders."""
     from ..atlas.shelf import components
 
-    return components(model, None if atlas is None else located(atlas))
+    return components(model, None if atlas is None else located(atlas), sae or ())
 
 
 @app.command("list")
@@ -154,7 +155,8 @@ def export(
     component: Annotated[
         list[str] | None,
         typer.Option(
-            help="neuron.5.200, neuron.5.0-199, neuron.5.* or attn; several times for more.", show_default="all"
+            help="neuron.5.200, neuron.5.0-199, neuron.5.*, attn or latent.mlp_out.10; several times for more.",
+            show_default="all",
         ),
     ] = None,
     format: Annotated[str, typer.Option(help="jsonl: a component a line; parquet: an example a row.")] = "jsonl",

@@ -1,4 +1,4 @@
-"""`clew collect`: what every head and neuron does over a corpus."""
+"""`clew collect`: what every head, neuron and latent does over a corpus."""
 
 from __future__ import annotations
 
@@ -14,7 +14,19 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 from .. import settings
-from .terminal import BosOption, DeviceOption, DtypeOption, JsonOption, RevisionOption, console, load, notes, print_json
+from .corpus import ColumnOption, ConfigOption, CorpusOption, CorpusRevisionOption, SplitOption
+from .terminal import (
+    BosOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    RevisionOption,
+    SaeOption,
+    console,
+    load,
+    notes,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from ..atlas import Atlas
@@ -28,21 +40,12 @@ def collect(
     model: Annotated[str, typer.Argument(help="smollm2, a Hugging Face name, a folder or a .gguf file.")] = (
         settings.DEFAULT_MODEL
     ),
-    corpus: Annotated[
-        str | None,
-        typer.Option(
-            help="A file or folder of text, JSON lines or Parquet, or a Hugging Face dataset.",
-            show_default="the text that ships with Python",
-        ),
-    ] = None,
-    column: Annotated[
-        str | None, typer.Option(help="The column or field that holds the text.", show_default="text, or the only one")
-    ] = None,
-    corpus_revision: Annotated[
-        str | None, typer.Option(help="A branch, tag or commit of a dataset.", show_default="main")
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="A dataset's split.", show_default="train")] = None,
-    config: Annotated[str | None, typer.Option(help="A dataset's configuration, where it has several.")] = None,
+    corpus: CorpusOption = None,
+    column: ColumnOption = None,
+    corpus_revision: CorpusRevisionOption = None,
+    split: SplitOption = None,
+    config: ConfigOption = None,
+    sae: SaeOption = None,
     tokens: Annotated[int, typer.Option(help="Tokens to read.")] = settings.COLLECTED,
     out: Annotated[
         Path | None, typer.Option(help="The folder of the atlas.", show_default="$CLEW_HOME/atlases/MODEL")
@@ -50,7 +53,8 @@ def collect(
     sites: Annotated[
         list[str] | None,
         typer.Option(
-            help="attn, neuron, neuron.5 or attn.0-11; several times for more.", show_default="all heads and neurons"
+            help="attn, neuron, neuron.5, attn.0-11, latent or latent.mlp_out.10; several times for more.",
+            show_default="all heads, neurons and latents",
         ),
     ] = None,
     context: Annotated[
@@ -79,9 +83,10 @@ def collect(
     dtype: DtypeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Collect an atlas: what makes every head and neuron fire over a corpus, how often and how strongly.
+    """Collect an atlas: what makes every head, neuron and latent fire over a corpus, how often and how strongly.
 
-    Ctrl-C stops it; the same command goes on where it was. The atlas is shown by clew show, clew search and clew serve.
+    Ctrl-C stops it; the same command goes on where it was. With --sae it adds that autoencoder's latents to an atlas
+    that was made with the same settings. The atlas is shown by clew show, clew search and clew serve.
 
     clew collect smollm2 --tokens 50000
     """
@@ -95,7 +100,7 @@ def collect(
     steps = collecting(
         subject, found, out=folder, tokens=tokens, sites=sites, context=context, window=window, bos=bos, seed=seed,
         skip=skip, top=top, bottom=bottom, band=band, random=random, batch=batch, shard_tokens=shard_tokens,
-        replace=replace,
+        replace=replace, autoencoders=sae or (),
     )  # fmt: skip
     started, watch = time.perf_counter(), _Watch(notes())
     try:
@@ -196,5 +201,4 @@ def _done(terminal: Console, atlas: Atlas, seconds: float | None) -> None:
     terminal.print(Text.assemble((info.name, "bold"), what))
     terminal.print("It was complete already." if seconds is None else f"Collected in {duration(seconds)}.")
     terminal.print(Text(f"{atlas.folder.absolute()}  ({size})", "dim"), soft_wrap=True)
-    kind, _, layer = info.sites[-1].partition(".")
-    terminal.print(Text(f"Look at a component: clew show {kind}.{layer}.0    In a browser: clew serve", "dim"))
+    terminal.print(Text(f"Look at a component: clew show {info.sites[-1]}.0    In a browser: clew serve", "dim"))

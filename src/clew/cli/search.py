@@ -20,6 +20,7 @@ from .terminal import (
     JsonOption,
     ModelOption,
     RevisionOption,
+    SaeOption,
     console,
     load,
     percent,
@@ -46,7 +47,7 @@ def search(
     at: Annotated[
         int | None, typer.Option(help="At this token of the prompt.", show_default="each at its own strongest")
     ] = None,
-    kind: Annotated[list[str] | None, typer.Option(help="Only components of this kind: attn, neuron.")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="Only components of this kind: attn, neuron, latent.")] = None,
     layer: Annotated[list[int] | None, typer.Option(help="Only components of this layer.")] = None,
     max_density: Annotated[
         float | None,
@@ -67,6 +68,7 @@ def search(
     model: ModelOption = DEFAULT_MODEL,
     revision: RevisionOption = None,
     atlas: AtlasOption = None,
+    sae: SaeOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     bos: BosOption = False,
@@ -79,7 +81,7 @@ def search(
     _check(prompt, token, pushes, at, bos)
     text = None if prompt is None else read_text(prompt)
     subject = load(model, revision, device, dtype)
-    components = opened(subject, atlas)
+    components = opened(subject, atlas, sae)
     among: dict[str, Any] = {
         "kinds": kind, "layers": layer, "max_density": max_density, "ascending": ascending, "offset": offset,
         "limit": limit,

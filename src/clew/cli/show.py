@@ -22,6 +22,7 @@ from .terminal import (
     JsonOption,
     ModelOption,
     RevisionOption,
+    SaeOption,
     console,
     load,
     percent,
@@ -53,7 +54,7 @@ _LABEL = 9  # cells for the number in front of an example
 
 
 def show(
-    component: Annotated[str, typer.Argument(help="neuron.L.N or attn.L.H, such as neuron.5.200.")],
+    component: Annotated[str, typer.Argument(help="neuron.L.N, attn.L.H or latent.SITE.L.J, such as neuron.5.200.")],
     prompt: Annotated[
         str | None, typer.Option(help="Also what it does on this text; - reads it from standard input.")
     ] = None,
@@ -61,6 +62,7 @@ def show(
     model: ModelOption = DEFAULT_MODEL,
     revision: RevisionOption = None,
     atlas: AtlasOption = None,
+    sae: SaeOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     bos: BosOption = False,
@@ -76,7 +78,7 @@ def show(
         raise UsageError("--bos says how to read a prompt.", "Leave it out, or give --prompt.")
     text = None if prompt is None else read_text(prompt)
     subject = load(model, revision, device, dtype)
-    components = opened(subject, atlas)
+    components = opened(subject, atlas, sae)
     info = None if components.atlas is None else components.atlas.info()
     found = components.component(component)
     on_prompt = None if text is None else components.on_prompt(component, text, bos)
@@ -116,8 +118,11 @@ class _Page:
     def head(self, model: str, info: AtlasInfo | None) -> None:
         """Whose it is, over what text, and who stands beside it."""
         component = self._component
-        kind = "head" if component.kind == "attn" else "neuron"
-        line = Text.assemble((component.id, "bold"), f"  {kind} {component.index} of layer {component.layer}, {model}")
+        kind = "head" if component.kind == "attn" else component.kind
+        place = f"layer {component.layer}, {model}"
+        if component.autoencoder is not None:
+            place = f"{component.autoencoder.name} at {component.autoencoder.writes}, {model}"
+        line = Text.assemble((component.id, "bold"), f"  {kind} {component.index} of {place}")
         beside = [f"before: {component.previous}"] if component.previous else []
         beside += [f"after: {component.next}"] if component.next else []
         line.append(f"   {'   '.join(beside)}", "dim")
@@ -194,17 +199,22 @@ class _Page:
     def weights(self, weights: Weights) -> None:
         """What its weights say."""
         self._title("By its weights")
+        if weights.note is not None:
+            self._terminal.print(Text(weights.note, "dim"))
         write = "its mean write" if self._component.kind == "attn" else "it"
-        self._table(
-            [
-                (f"tokens {write} pushes up", _tokens(weights.up)),
-                (f"tokens {write} pushes down", _tokens(weights.down)),
-                ("tokens that excite it", _tokens(weights.excited_by)),
-                ("fed by", _related(weights.fed_by)),
-                ("feeds", _related(weights.feeds)),
-                ("writes like", _related(weights.alike)),
-            ]
-        )
+        unknown = [Text("known with an atlas only", "dim")] if self._component.kind == "attn" else []
+        rows = [
+            (f"tokens {write} pushes up", unknown if weights.up is None else _tokens(weights.up)),
+            (f"tokens {write} pushes down", unknown if weights.down is None else _tokens(weights.down)),
+            ("tokens that excite it", _tokens(weights.excited_by or ())),
+            ("fed by", _related(weights.fed_by)),
+            ("feeds", _related(weights.feeds)),
+            ("writes like", _related(weights.alike)),
+        ]
+        # The note has said why something is missing.
+        shown = [row for row in rows if row[1] or weights.note is None]
+        if shown:
+            self._table(shown)
 
     def cofiring(self, found: Sequence[CoFiring] | Records[CoFiring]) -> None:
         """Who fires where it does."""
@@ -217,12 +227,14 @@ class _Page:
     def hint(self, info: AtlasInfo | None) -> None:
         """What one could do next."""
         component = self._component
-        site = f"{component.kind}.{component.layer}"
+        site = component.id.rpartition(".")[0]
         self._terminal.print()
+        how = f"clew collect --sites {site}" + (" --sae …" if component.kind == "latent" else "")
         if info is None:
-            text = "Its examples and statistics need an atlas: clew collect"
+            needed = how if component.kind == "latent" else "clew collect"
+            text = f"Its examples and statistics need an atlas: {needed}"
         elif site not in info.sites:
-            text = f"The atlas has none of {site}: clew collect --replace, with --sites {site} or without --sites."
+            text = f"The atlas has none of {site}: {how} adds it, with the settings that the rest was collected with."
         else:
             shown = max(map(len, (component.top, component.random)))
             more = "All examples: --examples 0, or --json. " if 0 < self._examples < shown else ""
@@ -303,9 +315,7 @@ def _size(value: float) -> str:
     return signed(value).lstrip("+")
 
 
-def _tokens(found: Sequence[TokenScore] | None) -> list[Text]:
-    if found is None:
-        return [Text("known with an atlas only", "dim")]
+def _tokens(found: Sequence[TokenScore]) -> list[Text]:
     return [_entry(visible(token.text), signed(token.score)) for token in found]
 
 

@@ -635,7 +635,7 @@ export interface components {
          *
          *     `edit` is there under edits: what they add to the stream outside of any node. `constant` and `remainder` are there
          *     in a trace: what the traced node adds itself (biases of its projections and norm), and what its non-linearity
-         *     leaves over.
+         *     leaves over. `skip` is what a transcoder passes on without latents.
          */
         AccountingTerms: {
             /** Embed */
@@ -656,6 +656,8 @@ export interface components {
             constant?: number | null;
             /** Remainder */
             remainder?: number | null;
+            /** Skip */
+            skip?: number | null;
         };
         /**
          * AddRequest
@@ -744,6 +746,8 @@ export interface components {
             /** By Layer */
             by_layer: components["schemas"]["LayerEffect"][];
             by_layer_position: components["schemas"]["LayerPosition"];
+            /** Autoencoders */
+            autoencoders: string[];
             /** Edits */
             edits: string[];
             /** Trace */
@@ -1042,8 +1046,14 @@ export interface components {
              */
             bos: boolean;
             /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents stand in place of heads, neurons or the stream.
+             * @default []
+             */
+            autoencoders: string[];
+            /**
              * Edits
-             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5, cut:attn.23.3@13<-9 or zero:latent.mlp_out.10.117@3 (docs/interventions.md).
              * @default []
              */
             edits: string[];
@@ -1056,7 +1066,7 @@ export interface components {
             alignment?: (number | null)[] | null;
             /**
              * Trace
-             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q, neuron.20.5@9:both or latent.mlp_out.10.117@3:in. The last one is explained; v is taken of the one before it.
              * @default []
              */
             trace: string[];
@@ -1375,8 +1385,14 @@ export interface components {
              */
             bos: boolean;
             /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents stand in place of heads, neurons or the stream.
+             * @default []
+             */
+            autoencoders: string[];
+            /**
              * Edits
-             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5, cut:attn.23.3@13<-9 or zero:latent.mlp_out.10.117@3 (docs/interventions.md).
              * @default []
              */
             edits: string[];
@@ -1389,7 +1405,7 @@ export interface components {
             alignment?: (number | null)[] | null;
             /**
              * Trace
-             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q, neuron.20.5@9:both or latent.mlp_out.10.117@3:in. The last one is explained; v is taken of the one before it.
              * @default []
              */
             trace: string[];
@@ -1531,14 +1547,15 @@ export interface components {
          * LayerEffect
          * @description One step of the waterfall; all biases, those of the final norm and unembedding too, are one after the layers.
          *
-         *     `edit`, `constant` and `remainder` are those of the accounting, where it has them.
+         *     `latent` and `error` stand in place of the step of an autoencoder's block. `edit`, `constant`, `remainder` and `skip`
+         *     are those of the accounting, where it has them.
          */
         LayerEffect: {
             /**
              * Step
              * @enum {string}
              */
-            step: "embed" | "attn" | "mlp" | "bias" | "edit" | "constant" | "remainder";
+            step: "embed" | "attn" | "mlp" | "latent" | "error" | "bias" | "edit" | "constant" | "remainder" | "skip";
             /** Layer */
             layer: number | null;
             /** Direct Effect */
@@ -1711,7 +1728,7 @@ export interface components {
         /**
          * NodeDetail
          * @description What a node does: the output tokens its write pushes up and down, in logits relative to the vocabulary's mean,
-         *     and the input tokens that excite it.
+         *     the input tokens that excite it, and of a latent of attention the token pairs it comes from, largest first.
          */
         NodeDetail: {
             node: components["schemas"]["NodeEffect"];
@@ -1721,13 +1738,15 @@ export interface components {
             down: components["schemas"]["TokenScore"][];
             /** Excited By */
             excited_by: components["schemas"]["Excitation"][];
+            /** Pairs */
+            pairs: components["schemas"]["PairShare"][];
         };
         /**
          * NodeEffect
          * @description One row of the node table; effects are in logits of D, `write_norm` is never negative.
          *
-         *     `activation`: a neuron's post-activation; A[P,S] for a head's part; the norm of the mixed values for a whole head;
-         *     null for embeddings and biases. `verified_effect` is null until measured.
+         *     `activation`: a neuron's post-activation or a latent's; A[P,S] for a head's part; the norm of the mixed values for a
+         *     whole head; null for embeddings, errors and biases. `verified_effect` is null until measured.
          */
         NodeEffect: {
             /** Id */
@@ -1787,8 +1806,14 @@ export interface components {
              */
             bos: boolean;
             /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents stand in place of heads, neurons or the stream.
+             * @default []
+             */
+            autoencoders: string[];
+            /**
              * Edits
-             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5, cut:attn.23.3@13<-9 or zero:latent.mlp_out.10.117@3 (docs/interventions.md).
              * @default []
              */
             edits: string[];
@@ -1801,7 +1826,7 @@ export interface components {
             alignment?: (number | null)[] | null;
             /**
              * Trace
-             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q, neuron.20.5@9:both or latent.mlp_out.10.117@3:in. The last one is explained; v is taken of the one before it.
              * @default []
              */
             trace: string[];
@@ -1842,6 +1867,16 @@ export interface components {
             z: number[] | null;
             /** Below */
             below: number[] | null;
+        };
+        /**
+         * PairShare
+         * @description What a head, reading one token, adds to the pre-activation of a latent of attention.
+         */
+        PairShare: {
+            /** Node */
+            node: string;
+            /** Share */
+            share: number;
         };
         /**
          * Pairs
@@ -1892,8 +1927,14 @@ export interface components {
              */
             bos: boolean;
             /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents stand in place of heads, neurons or the stream.
+             * @default []
+             */
+            autoencoders: string[];
+            /**
              * Edits
-             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5, cut:attn.23.3@13<-9 or zero:latent.mlp_out.10.117@3 (docs/interventions.md).
              * @default []
              */
             edits: string[];
@@ -1906,7 +1947,7 @@ export interface components {
             alignment?: (number | null)[] | null;
             /**
              * Trace
-             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q, neuron.20.5@9:both or latent.mlp_out.10.117@3:in. The last one is explained; v is taken of the one before it.
              * @default []
              */
             trace: string[];
@@ -2091,8 +2132,14 @@ export interface components {
              */
             bos: boolean;
             /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents stand in place of heads, neurons or the stream.
+             * @default []
+             */
+            autoencoders: string[];
+            /**
              * Edits
-             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5, cut:attn.23.3@13<-9 or zero:latent.mlp_out.10.117@3 (docs/interventions.md).
              * @default []
              */
             edits: string[];
@@ -2105,7 +2152,7 @@ export interface components {
             alignment?: (number | null)[] | null;
             /**
              * Trace
-             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q, neuron.20.5@9:both or latent.mlp_out.10.117@3:in. The last one is explained; v is taken of the one before it.
              * @default []
              */
             trace: string[];
@@ -2400,8 +2447,14 @@ export interface components {
              */
             bos: boolean;
             /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents stand in place of heads, neurons or the stream.
+             * @default []
+             */
+            autoencoders: string[];
+            /**
              * Edits
-             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5, cut:attn.23.3@13<-9 or zero:latent.mlp_out.10.117@3 (docs/interventions.md).
              * @default []
              */
             edits: string[];
@@ -2414,7 +2467,7 @@ export interface components {
             alignment?: (number | null)[] | null;
             /**
              * Trace
-             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q, neuron.20.5@9:both or latent.mlp_out.10.117@3:in. The last one is explained; v is taken of the one before it.
              * @default []
              */
             trace: string[];
@@ -2473,8 +2526,14 @@ export interface components {
              */
             bos: boolean;
             /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents stand in place of heads, neurons or the stream.
+             * @default []
+             */
+            autoencoders: string[];
+            /**
              * Edits
-             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5, cut:attn.23.3@13<-9 or zero:latent.mlp_out.10.117@3 (docs/interventions.md).
              * @default []
              */
             edits: string[];
@@ -2487,7 +2546,7 @@ export interface components {
             alignment?: (number | null)[] | null;
             /**
              * Trace
-             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q, neuron.20.5@9:both or latent.mlp_out.10.117@3:in. The last one is explained; v is taken of the one before it.
              * @default []
              */
             trace: string[];
@@ -2910,8 +2969,14 @@ export interface components {
              */
             bos: boolean;
             /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents stand in place of heads, neurons or the stream.
+             * @default []
+             */
+            autoencoders: string[];
+            /**
              * Edits
-             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5, cut:attn.23.3@13<-9 or zero:latent.mlp_out.10.117@3 (docs/interventions.md).
              * @default []
              */
             edits: string[];
@@ -2924,7 +2989,7 @@ export interface components {
             alignment?: (number | null)[] | null;
             /**
              * Trace
-             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q, neuron.20.5@9:both or latent.mlp_out.10.117@3:in. The last one is explained; v is taken of the one before it.
              * @default []
              */
             trace: string[];

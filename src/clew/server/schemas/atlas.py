@@ -25,7 +25,7 @@ class ComponentPrompt(Request):
 class Paged(Request):
     """Which components to look among, and which of the found ones to list."""
 
-    kinds: list[Literal["attn", "neuron"]] | None = Field(default=None, max_length=MAX_LISTED)
+    kinds: list[Literal["attn", "neuron", "latent"]] | None = Field(default=None, max_length=MAX_LISTED)
     layers: list[Index] | None = Field(default=None, max_length=MAX_LISTED)
     max_density: float | None = Field(
         default=None,
@@ -92,8 +92,19 @@ class AtlasModel(Reply):
     fingerprint: str | None
 
 
+class AtlasAutoencoder(Reply):
+    """An autoencoder whose latents an atlas holds; `reads` and `writes` are sites."""
+
+    name: str
+    reads: str
+    writes: str
+    architecture: str
+    latents: int
+    fingerprint: str
+
+
 class AtlasInfo(Reply):
-    """An atlas at a glance. `sites` names its blocks, such as attn.0 or neuron.5."""
+    """An atlas at a glance. `sites` names its blocks, such as attn.0, neuron.5 or latent.mlp_out.10."""
 
     name: str
     version: int
@@ -108,6 +119,7 @@ class AtlasInfo(Reply):
     skip: int
     components: int
     sites: list[str]
+    autoencoders: list[AtlasAutoencoder]
     imported: str | None
 
 
@@ -163,7 +175,7 @@ class Histogram(Reply):
 
 
 class Stats(Reply):
-    """A component's activation over all tokens of the corpus: a neuron's, or the norm of what a head writes."""
+    """The activation of a neuron or latent, or the norm of what a head writes, over all tokens of the corpus."""
 
     tokens: int | None
     density: float | None
@@ -189,7 +201,7 @@ class HeadTypes(Reply):
 
 
 class Component(Reply):
-    """What the atlas holds of one component; null and empty lists without one."""
+    """What the atlas holds of one component; null and empty lists without one. `autoencoder` is that of a latent."""
 
     id: str
     kind: Kind
@@ -197,6 +209,7 @@ class Component(Reply):
     index: int
     previous: str | None
     next: str | None
+    autoencoder: AtlasAutoencoder | None
     stats: Stats | None
     types: HeadTypes | None
     top: list[Example]
@@ -230,15 +243,16 @@ class Relation(Reply):
 
 
 class Weights(Reply):
-    """What a component's weights say, without any text."""
+    """What a component's weights say, without any text. `note` says why `excited_by`, or all of it, is not known."""
 
     id: str
     up: list[TokenScore] | None
     down: list[TokenScore] | None
-    excited_by: list[TokenScore]
+    excited_by: list[TokenScore] | None
     fed_by: list[Relation]
     feeds: list[Relation]
     alike: list[Relation]
+    note: str | None
 
 
 class CoFiring(Reply):

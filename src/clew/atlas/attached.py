@@ -1,0 +1,47 @@
+"""Autoencoders attached to a model, by the block of components that their latents are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UsageError
+from ..models.subject import SubjectModel
+from ..nodes import Node
+from ..sae.autoencoder import Autoencoder, check_fits
+from .observation import Autoencoders, Block
+
+Given = Autoencoder | Path | str
+"""An autoencoder, or what opens one: a name on the shelf, a folder, a file or a repository."""
+
+
+def block_of(autoencoder: Autoencoder) -> Block:
+    """The latents are named after the site that they write."""
+    return Node("latent", autoencoder.writes.layer, part=autoencoder.writes.name)
+
+
+def attached(subject: SubjectModel, given: Sequence[Given]) -> Autoencoders:
+    """The autoencoders, on the model's device, in the order of their blocks.
+
+    Raises UsageError when two write the same site, WrongAutoencoder or BadSite for one that is not of this model, and
+    what opening them raises.
+    """
+    found: dict[Block, Autoencoder] = {}
+    for one in given:
+        for autoencoder in [one] if isinstance(one, Autoencoder) else _opened(one):
+            check_fits(autoencoder, subject.anatomy, subject.name)
+            block = block_of(autoencoder)
+            if block in found:
+                raise UsageError(
+                    f"{found[block].name} and {autoencoder.name} both write {autoencoder.writes}, and their latents "
+                    "would have the same names.",
+                    "Attach one of them.",
+                )
+            found[block] = autoencoder.to(subject.device)
+    return {block: found[block] for block in sorted(found, key=lambda block: (block.layer, block.part))}
+
+
+def _opened(reference: Path | str) -> list[Autoencoder]:
+    from ..sae import load_all
+
+    return load_all(str(reference))

@@ -1,0 +1,165 @@
+"""The latents of an autoencoder among the components of a model: what each writes to the stream, and what each reads.
+
+A latent writes its decoder row, and reads with its encoder's column, wherever the site is (docs/arithmetic.md). All is
+linear: a normalisation of what is read has its scale held at 1, as norms have in `relations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..models.anatomy import Anatomy, Depth, Norm
+from ..models.sites import projection, reads_from
+from ..nodes import Node
+from ..sae.autoencoder import Autoencoder
+from .attached import block_of
+from .observation import Block
+
+_TINY = torch.finfo(torch.float32).tiny
+_CHUNK = 4096  # latents, or tokens of the vocabulary, at once
+_ROWS = ("b_enc", "w_dec", "threshold", "b_gate", "r_mag")  # weights of an autoencoder with a row a latent
+
+
+class Latents:
+    """All latents of one autoencoder. Writes have a post-norm's gain folded in, its scale at 1."""
+
+    def __init__(self, anatomy: Anatomy, autoencoder: Autoencoder) -> None:
+        self.autoencoder = autoencoder
+        self.block = block_of(autoencoder)
+        self._anatomy = anatomy
+        self._layer = anatomy.layers[autoencoder.writes.layer]
+        self._out = projection(anatomy, autoencoder.writes)
+
+    @property
+    def _post_norm(self) -> Norm | None:
+        """The post-norm that what is written at the site is yet to pass."""
+        if self._out is None:
+            return None
+        return self._layer.attn_post_norm if self.block.part == "attn_act" else self._layer.mlp_post_norm
+
+    @cached_property
+    def norm(self) -> Float[Tensor, " n"]:
+        """The length of every latent's write, for an activation of 1."""
+        return torch.cat([self._written(rows).norm(dim=1) for rows in self.autoencoder.w_dec.split(_CHUNK)])
+
+    def write(self, index: int) -> Float[Tensor, " d"]:
+        """What one latent adds to the stream, for an activation of 1."""
+        return self._written(self.autoencoder.w_dec[index])
+
+    def along(self, rows: Float[Tensor, "k d"]) -> Float[Tensor, "k n"]:
+        """Every latent's write of length 1 along some rows."""
+        post = self._post_norm
+        rows = rows if post is None else rows * post.gain
+        rows = rows if self._out is None else rows @ self._out.float().T
+        return rows @ self.autoencoder.w_dec.T / self.norm.clamp_min(_TINY)
+
+    @property
+    def reads_at(self) -> Depth | None:
+        """Where the latents read the stream; None when they read what a layer adds to it, or makes that from."""
+        site = self.autoencoder.reads
+        return reads_from(self._anatomy, site) if site.name in ("resid", "mlp_in") else None
+
+    @property
+    def reads_activations(self) -> bool:
+        """Whether they read what neurons or heads do, and not what those write."""
+        return self.autoencoder.reads.name in ("mlp_act", "attn_act")
+
+    def column(self, index: int) -> Float[Tensor, " w"]:
+        """What one latent's input is the product of with what it reads."""
+        column, _ = self.autoencoder.reader(index)
+        return column - column.mean() if self._centres else column
+
+    def row(self, index: int) -> Float[Tensor, "1 d"]:
+        """The same with what the stream, or the layer's addition to it, holds: a norm in front is folded in."""
+        norm = self._norm
+        column = self.column(index)[None]
+        return column if norm is None else norm.pull(column)
+
+    def read(self, rows: Float[Tensor, "r d"]) -> Float[Tensor, "r n"]:
+        """What every latent reads of writes."""
+        norm = self._norm
+        return self._read_site(rows if norm is None else norm.gain * norm.centre(rows))
+
+    def read_activation(self, index: int) -> Float[Tensor, "k n"]:
+        """What every latent reads of a neuron's activation, or of each number that a head mixed, where it is 1."""
+        site = self.autoencoder.reads
+        width = self._anatomy.layers[site.layer].value.width if site.name == "attn_act" else 1
+        rows = self.autoencoder.w_enc.new_zeros(width, self.autoencoder.d_in)
+        rows[:, index * width : (index + 1) * width].fill_diagonal_(1)
+        return self._read_site(rows)
+
+    def _read_site(self, rows: Float[Tensor, "r w"]) -> Float[Tensor, "r n"]:
+        """What every latent reads of parts of the value at its site."""
+        rows = rows - rows.mean(1, keepdim=True) if self._centres else rows
+        read = rows @ self.autoencoder.w_enc
+        return read if self.autoencoder.r_mag is None else read * self.autoencoder.r_mag.exp()
+
+    def on_embeddings(self, index: int) -> Float[Tensor, " v"] | None:
+        """One latent's input, z, if the stream held one token's embedding and nothing else, for every token.
+
+        Position embeddings are left out. None for one that does not read the stream.
+        """
+        if self.reads_at is None:
+            return None
+        whole, at = self.autoencoder, slice(index, index + 1)
+        rows = {name: value[at] for name in _ROWS if (value := getattr(whole, name)) is not None}
+        one = replace(whole, w_enc=whole.w_enc[:, at], **rows)
+        return torch.cat([one.pre_activations(x)[:, 0] for x in self._embeddings()])
+
+    @property
+    def _norm(self) -> Norm | None:
+        """The norm between the stream and what is read."""
+        site = self.autoencoder.reads
+        return self._anatomy.layers[site.layer].mlp_norm if site.name == "mlp_in" else None
+
+    @property
+    def _centres(self) -> bool:
+        return self.autoencoder.normalisation == "layer_norm"
+
+    def _written(self, value: Float[Tensor, "*n w"]) -> Float[Tensor, "*n d"]:
+        written = value if self._out is None else value @ self._out.float()
+        return written if self._post_norm is None else written * self._post_norm.gain
+
+    def _embeddings(self) -> Iterator[Float[Tensor, "c d"]]:
+        """What is read of every token's embedding alone."""
+        norm = self._norm
+        for chunk in self._anatomy.embed_weight.split(_CHUNK):
+            x = chunk.float() * self._anatomy.embed_scale
+            if norm is not None:
+                x = norm.gain * norm.centre(x) * norm.scale(x)
+                x = x if norm.bias is None else x + norm.bias
+            yield x
+
+
+def writes_at(anatomy: Anatomy, block: Block) -> Depth:
+    """From where on the stream holds what a block writes."""
+    assert block.layer is not None
+    early = block.kind == "attn" or (block.part or "").startswith("attn")
+    if early and not anatomy.layers[block.layer].parallel:
+        return Depth(block.layer, mid=True)
+    return Depth(block.layer + 1)
+
+
+def hears(anatomy: Anatomy, reader: Block, latents: Latents | None, writer: Block) -> bool:
+    """Whether one block reads what another writes; `latents` are the reader's, if it is one of latents."""
+    assert reader.layer is not None
+    if latents is None:
+        depth = Depth(reader.layer) if reader.kind == "attn" else anatomy.layers[reader.layer].reads_mlp
+    else:
+        depth = latents.reads_at
+    if depth is not None:
+        there = writes_at(anatomy, writer)
+        return (there.layer, there.mid) <= (depth.layer, depth.mid)
+    assert latents is not None
+    site = latents.autoencoder.reads
+    kind = "attn" if site.name.startswith("attn") else "neuron"
+    parts = {Node(kind, site.layer)}
+    if site.name.endswith("_out"):
+        parts.add(Node("latent", site.layer, part=site.name.replace("_out", "_act")))
+    return writer in parts
