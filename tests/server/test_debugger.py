@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from clew.debug import Model
 from clew.server.answers import Answers
+from clew.server.attached import Attached
 from clew.server.schemas import debugger as schemas
 
 from .conftest import QUESTION
@@ -35,6 +36,7 @@ def test_debug_is_the_document_of_the_command_with_the_sums(client: TestClient, 
         "by_token": run.by_token().to_dict(),
         "by_layer": run.by_layer().to_dict(),
         "by_layer_position": run.by_layer_position().to_dict(),
+        "autoencoders": [],
         "edits": [],
         "trace": [],
     }
@@ -99,7 +101,7 @@ def test_token(client: TestClient) -> None:
 
 
 def test_only_the_last_few_answers_are_kept(model: Model) -> None:
-    answers = Answers(model, kept=2)
+    answers = Answers(model, Attached(model), kept=2)
     asked = [schemas.TableQuestion(prompt=text) for text in ("When", "When Mary", "When Mary and")]
     runs = [answers._run(question, {}, lambda: False) for question in asked]
     assert answers._run(asked[2], {}, lambda: False) is runs[2]

@@ -30,6 +30,7 @@ from .question import (
     PromptArgument,
     Question,
     RowsOption,
+    SaeOption,
     SourceOption,
     TargetOption,
     ThresholdOption,
@@ -88,6 +89,7 @@ def trace(
     ablate: AblateOption = None,
     patch: PatchOption = None,
     edit: EditOption = None,
+    sae: SaeOption = None,
     patch_from: PatchFromOption = None,
     rows: RowsOption = ROWS,
     model: ModelOption = DEFAULT_MODEL,
@@ -109,7 +111,7 @@ def trace(
     _check(question)
     if through is not None and ":" in node:
         raise BadNode(f"{node!r} says itself what it is traced through.", "Leave out --through.")
-    subject = load(model, revision, device, dtype)
+    subject = load(model, revision, device, dtype).attach(*(sae or ()))
     run = question.plain(subject)
     second = question.other(subject, run, explained=False)
     if edits:

@@ -29,6 +29,8 @@ from .schemas.debugger import (
 if TYPE_CHECKING:
     from ..debug import Model, Run
     from ..debug.records import NodeEffect
+    from ..sae import Autoencoder
+    from .attached import Attached
 
 KEPT = 24  # runs: a question, its second prompt, its edits and each step of a trace count one each
 
@@ -38,9 +40,11 @@ _Key = tuple[object, ...]
 class Answers:
     """Answers of one model. Every method raises what `Model.debug` and `Run` raise."""
 
-    def __init__(self, model: Model, kept: int = KEPT) -> None:
+    def __init__(self, model: Model, attached: Attached, kept: int = KEPT) -> None:
         self._model = model
+        self._attached = attached
         self._kept = kept
+        self._models: dict[tuple[Autoencoder, ...], Model] = {}
         self._runs: OrderedDict[_Key, Run] = OrderedDict()
 
     def debug(self, question: TableQuestion, stop: Stop) -> bytes:
@@ -132,7 +136,7 @@ class Answers:
         targets, distractors = tuple(question.targets), tuple(question.distractors)
         run = self._keep(
             key,
-            lambda: self._model.debug(
+            lambda: self._explainer(question).debug(
                 question.prompt, targets, distractors, question.position, question.bos, **first_table, stop=stop
             ),
         )
@@ -161,11 +165,24 @@ class Answers:
             # The model's top prediction is that of the first prompt: both sides explain the same difference.
             plain = question.model_copy(update={"edits": [], "trace": []})
             targets = tuple(token.id for token in self._run(plain, {}, stop).direction.targets)
-        key = ("second", second.prompt, second.position, targets, distractors, question.bos)
+        attached = tuple(question.autoencoders)
+        key = ("second", second.prompt, second.position, targets, distractors, question.bos, attached)
+        model = self._explainer(question)
         return self._keep(
-            key,
-            lambda: self._model.debug(second.prompt, targets, distractors, second.position, question.bos, stop=stop),
+            key, lambda: model.debug(second.prompt, targets, distractors, second.position, question.bos, stop=stop)
         )
+
+    def _explainer(self, question: Question) -> Model:
+        """The model with the question's autoencoders attached."""
+        if not question.autoencoders:
+            return self._model
+        wanted = self._attached.named(list(dict.fromkeys(question.autoencoders)))
+        if wanted not in self._models:
+            # What is kept of one that was replaced on the shelf goes with the others.
+            if len(self._models) >= self._kept:
+                self._models.clear()
+            self._models[wanted] = self._model.attach(*wanted)
+        return self._models[wanted]
 
     def _keep(self, key: _Key, make: Callable[[], Run]) -> Run:
         run = self._runs.get(key)
@@ -206,13 +223,15 @@ def _document(run: Run, question: TableQuestion, stop: Stop) -> dict[str, Any]:
         "by_token": run.by_token().to_dict(),
         "by_layer": run.by_layer().to_dict(),
         "by_layer_position": run.by_layer_position().to_dict(),
+        "autoencoders": run.autoencoders,
         "edits": run.edits,
         "trace": run.steps.to_dict(),
     }
 
 
 def _asked(question: Question) -> _Key:
-    return (question.prompt, *map(tuple, (question.targets, question.distractors)), question.position, question.bos)
+    lists = (question.targets, question.distractors, question.autoencoders)
+    return (question.prompt, *map(tuple, lists), question.position, question.bos)
 
 
 def _paired(question: Question) -> _Key:

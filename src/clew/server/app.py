@@ -64,7 +64,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         jobs = Jobs(max_queue)
         trainings = Trainings(model, local=token is None)
-        app.state.clew = State(model, jobs, Answers(model), browser, attached, trainings)
+        app.state.clew = State(model, jobs, Answers(model, attached), browser, attached, trainings)
         yield
         jobs.close()
         trainings.close()

@@ -1547,7 +1547,7 @@ export interface components {
          * LayerEffect
          * @description One step of the waterfall; all biases, those of the final norm and unembedding too, are one after the layers.
          *
-         *     `latent` and `error` stand in place of the step of an autoencoder's block. `edit`, `constant`, `remainder` and `skip`
+         *     `latent` and `error` stand in place of an autoencoder's block. `edit`, `constant`, `remainder` and `skip`
          *     are those of the accounting, where it has them.
          */
         LayerEffect: {

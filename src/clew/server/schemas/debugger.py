@@ -40,12 +40,18 @@ class Question(Request):
     distractors: list[str] = Field(default=[], description="Each exactly one token; none means the mean logit.")
     position: int | None = Field(default=None, description="Predict after this token; null means the last.")
     bos: bool = Field(default=False, description="Put the model's start token first.")
+    autoencoders: list[str] = Field(
+        default=[],
+        max_length=MAX_LISTED,
+        description="Names of autoencoders (GET /api/autoencoders) whose latents stand in place of heads, neurons or "
+        "the stream.",
+    )
     edits: list[str] = Field(
         default=[],
         max_length=settings.MAX_EDITS,
         description="What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as "
         "zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, "
-        "steer:attn.23.3=5 or cut:attn.23.3@13<-9 (docs/interventions.md).",
+        "steer:attn.23.3=5, cut:attn.23.3@13<-9 or zero:latent.mlp_out.10.117@3 (docs/interventions.md).",
     )
     second: SecondPrompt | None = Field(default=None, description="The prompt that `patch` and `resample` read.")
     alignment: list[Index | None] | None = Field(
@@ -56,8 +62,8 @@ class Question(Request):
     trace: list[str] = Field(
         default=[],
         max_length=settings.MAX_STEPS,
-        description="What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q "
-        "or neuron.20.5@9:both. The last one is explained; v is taken of the one before it.",
+        description="What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q, "
+        "neuron.20.5@9:both or latent.mlp_out.10.117@3:in. The last one is explained; v is taken of the one before it.",
     )
 
 
@@ -183,7 +189,7 @@ class AccountingTerms(Reply):
 
     `edit` is there under edits: what they add to the stream outside of any node. `constant` and `remainder` are there
     in a trace: what the traced node adds itself (biases of its projections and norm), and what its non-linearity
-    leaves over.
+    leaves over. `skip` is what a transcoder passes on without latents.
     """
 
     embed: float
@@ -195,6 +201,7 @@ class AccountingTerms(Reply):
     edit: float | None = None
     constant: float | None = None
     remainder: float | None = None
+    skip: float | None = None
 
 
 class Accounting(Reply):
@@ -209,8 +216,8 @@ class Accounting(Reply):
 class NodeEffect(Reply):
     """One row of the node table; effects are in logits of D, `write_norm` is never negative.
 
-    `activation`: a neuron's post-activation; A[P,S] for a head's part; the norm of the mixed values for a whole head;
-    null for embeddings and biases. `verified_effect` is null until measured.
+    `activation`: a neuron's post-activation or a latent's; A[P,S] for a head's part; the norm of the mixed values for a
+    whole head; null for embeddings, errors and biases. `verified_effect` is null until measured.
     """
 
     id: str
@@ -243,10 +250,11 @@ class TokenEffect(Reply):
 class LayerEffect(Reply):
     """One step of the waterfall; all biases, those of the final norm and unembedding too, are one after the layers.
 
-    `edit`, `constant` and `remainder` are those of the accounting, where it has them.
+    `latent` and `error` stand in place of an autoencoder's block. `edit`, `constant`, `remainder` and `skip`
+    are those of the accounting, where it has them.
     """
 
-    step: Literal["embed", "attn", "mlp", "bias", "edit", "constant", "remainder"]
+    step: Literal["embed", "attn", "mlp", "latent", "error", "bias", "edit", "constant", "remainder", "skip"]
     layer: int | None
     direct_effect: float
     estimated_effect: float
@@ -290,14 +298,22 @@ class Excitation(Reply):
     tokens: list[TokenScore]
 
 
+class PairShare(Reply):
+    """What a head, reading one token, adds to the pre-activation of a latent of attention."""
+
+    node: str
+    share: float
+
+
 class NodeDetail(Reply):
     """What a node does: the output tokens its write pushes up and down, in logits relative to the vocabulary's mean,
-    and the input tokens that excite it."""
+    the input tokens that excite it, and of a latent of attention the token pairs it comes from, largest first."""
 
     node: NodeEffect
     up: list[TokenScore]
     down: list[TokenScore]
     excited_by: list[Excitation]
+    pairs: list[PairShare]
 
 
 class Timing(Reply):
@@ -333,6 +349,7 @@ class Answer(Reply):
     by_token: list[TokenEffect]
     by_layer: list[LayerEffect]
     by_layer_position: LayerPosition
+    autoencoders: list[str]
     edits: list[str]
     trace: list[TraceStep]
 
