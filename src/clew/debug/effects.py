@@ -258,8 +258,8 @@ class Effects:
             "embed": self._embed[0],
             "attn": float(self._layer_direct["attn"].cpu().double().sum()),
             "neuron": float(self._layer_direct["mlp"].cpu().double().sum()),
-            "latent": sum(direct for direct, _ in self._latents.values()),
-            "error": sum(direct for direct, _ in self._errors.values()),
+            "latent": sum((direct for direct, _ in self._latents.values()), 0.0),
+            "error": sum((direct for direct, _ in self._errors.values()), 0.0),
             "bias": float(self._layer_direct["bias"].cpu().double().sum()) + late,
             **self._extra,
         }
