@@ -66,6 +66,11 @@ class Attached:
         for place in (place for reference in given for place in places(reference)):
             self._given[place.name] = (place, self._load(place.reference))
 
+    @property
+    def given(self) -> list[Autoencoder]:
+        """What was given, in its order."""
+        return [autoencoder for _, autoencoder in self._given.values()]
+
     def infos(self) -> Records[ListedAutoencoder]:
         """What was given, in its order, then the shelf by name."""
         from ..sae.shelf import info_of, listed
