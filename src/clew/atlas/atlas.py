@@ -118,7 +118,8 @@ class Atlas:
     def without(self, sites: Collection[str]) -> Atlas:
         """The same atlas as if it had never had some of its blocks."""
         left = {site: size for site, size in self._sites.items() if site not in sites}
-        return Atlas(self.folder, {**self._manifest, "sites": left})
+        known = [one for one in self._manifest.get("autoencoders", ()) if f"latent.{one['writes']}" in left]
+        return Atlas(self.folder, {**self._manifest, "sites": left, "autoencoders": known})
 
     def carry(self, folder: Path) -> None:
         """Copy every file but atlas.json into another folder. Raises BadAtlas for one that is not as it was written."""

@@ -20,6 +20,11 @@ def block_of(autoencoder: Autoencoder) -> Block:
     return Node("latent", autoencoder.writes.layer, part=autoencoder.writes.name)
 
 
+def own(model: object, given: Sequence[Given] | None) -> Sequence[Given]:
+    """The autoencoders that were given, or without any those attached to the model, if it has some."""
+    return getattr(model, "autoencoders", ()) if given is None else given
+
+
 def attached(subject: SubjectModel, given: Sequence[Given]) -> Autoencoders:
     """The autoencoders, on the model's device, in the order of their blocks.
 

@@ -27,7 +27,7 @@ from ..nodes import Node
 from ..sae.autoencoder import Autoencoder
 from . import partial, store
 from .atlas import Atlas
-from .attached import Given, attached
+from .attached import Given, attached, own
 from .blocks import Batch, HeadBlock, Keep, LatentBlock, NeuronBlock
 from .observation import Autoencoders, Block, Heads, observe
 from .partial import Partial
@@ -72,7 +72,7 @@ def collecting(
     out: Path | str,
     tokens: int = settings.COLLECTED,
     sites: Sequence[str] | None = None,
-    autoencoders: Sequence[Given] = (),
+    autoencoders: Sequence[Given] | None = None,
     context: int | None = None,
     window: int = settings.WINDOW,
     bos: bool = False,
@@ -91,9 +91,10 @@ def collecting(
     batch.
 
     `sites` are attn, neuron, neuron.5, attn.0-11, latent, latent.mlp_out.10 (default: all heads and neurons, and the
-    latents of all `autoencoders`, which are Autoencoders or what opens them). A collection that was interrupted goes on
-    where it was when it is asked for again; a complete one is left alone. Where there is an atlas that differs in
-    nothing but what it has, only what it lacks is collected. `replace` throws away what another plan left.
+    latents of all `autoencoders`: Autoencoders or what opens them, by default those attached to the model). A
+    collection that was interrupted goes on where it was when it is asked for again; a complete one is left alone. Where
+    there is an atlas that differs in nothing but what it has, only what it lacks is collected. `replace` throws away
+    what another plan left.
     Raises UsageError, AtlasExists, UnfinishedAtlas, Busy, NoSpace, NotFinite, Cancelled, what the corpus raises and
     what opening autoencoders does.
     """
@@ -102,7 +103,7 @@ def collecting(
         raise UsageError(f"{out} cannot be an atlas.", "Name a folder that is to be made.")
     length = min(settings.CONTEXT, subject.max_length) if context is None else context
     found = corpus if corpus is not None and not isinstance(corpus, str) else corpus_of(corpus)
-    latents = attached(subject, autoencoders)
+    latents = attached(subject, own(model, autoencoders))
     plan = _plan(
         subject, found, tokens, sites, latents, length, bos, seed, batch, shard_tokens,
         Keep(

@@ -21,7 +21,7 @@ from ..models.vocabulary import one_token
 from ..nodes import Node, parse
 from ..records import Batch, Records
 from . import reading, relations
-from .attached import Given, attached
+from .attached import Given, attached, own
 from .latents import Latents
 from .observation import Autoencoders
 from .plan import KINDS, autoencoder_of, block_of, in_order, site_of
@@ -47,7 +47,8 @@ KEPT = 256  # components whose weights were asked about
 
 
 class Components:
-    """Every head and neuron of a model, and the latents of `autoencoders`, which are Autoencoders or what opens them.
+    """Every head and neuron of a model, and the latents of `autoencoders`: Autoencoders or what opens them, by default
+    those attached to the model.
 
     A component is named by its id, such as "neuron.5.200", "attn.23.3" or "latent.mlp_out.10.117". With an `atlas` (of
     this model, and of these autoencoders where it has latents of theirs, else WrongAtlas), what they do over its
@@ -56,22 +57,25 @@ class Components:
     """
 
     def __init__(
-        self, model: HasSubject | SubjectModel, atlas: Atlas | None = None, autoencoders: Sequence[Given] = ()
+        self,
+        model: HasSubject | SubjectModel,
+        atlas: Atlas | None = None,
+        autoencoders: Sequence[Given] | None = None,
     ) -> None:
         self.subject = model if isinstance(model, SubjectModel) else model.subject
         self.atlas = atlas
-        self.autoencoders: Autoencoders = attached(self.subject, autoencoders)
+        self.autoencoders: Autoencoders = attached(self.subject, own(model, autoencoders))
         self._known = {site_of(block): autoencoder_of(one) for block, one in self.autoencoders.items()}
         self._latents = [Latents(self.subject.anatomy, one) for one in self.autoencoders.values()]
         if atlas is not None:
             atlas.check(self.subject)
             for site, there in atlas.autoencoders.items():
-                own = self._known.setdefault(site, there)
-                if own.fingerprint != there.fingerprint:
+                given = self._known.setdefault(site, there)
+                if given.fingerprint != there.fingerprint:
                     raise WrongAtlas(
                         f"The atlas {atlas.folder.name} has the latents of another autoencoder at {there.writes}, "
-                        f"{there.name}, than {own.name}.",
-                        f"Attach that one, collect an atlas with {own.name}, or name another with --atlas.",
+                        f"{there.name}, than {given.name}.",
+                        f"Attach that one, collect an atlas with {given.name}, or name another with --atlas.",
                     )
         self._weights = lru_cache(KEPT)(self._weigh)
 

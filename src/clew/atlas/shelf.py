@@ -39,9 +39,9 @@ class StoredFile(Record):
 
 
 def components(
-    model: HasSubject, atlas: Atlas | Path | str | None = None, autoencoders: Sequence[Given] = ()
+    model: HasSubject, atlas: Atlas | Path | str | None = None, autoencoders: Sequence[Given] | None = None
 ) -> Components:
-    """The components of a model with an atlas, or the folder of one, and with some autoencoders' latents.
+    """The components of a model with an atlas, or the folder of one, and with the latents of some autoencoders.
 
     Without one, with what `collect` made of this model, if it did; `Components(model)` uses none at all.
     Raises NoAtlas, WrongAtlas or BadAtlas, and what opening autoencoders does.

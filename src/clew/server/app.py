@@ -58,7 +58,7 @@ def create_app(
     `autoencoders` are references of those to attach; raises what `Attached` raises for one that cannot be.
     """
     attached = Attached(model, autoencoders, local=token is None)
-    browser = Browser(model, settings.atlas_of(model.name) if atlas is None else atlas)
+    browser = Browser(model, settings.atlas_of(model.name) if atlas is None else atlas, attached)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -995,7 +995,9 @@ export interface components {
         };
         /**
          * CollectRequest
-         * @description What to collect into the server's atlas, from the text that ships with Python.
+         * @description What to collect into the server's atlas, from the text that ships with Python: all heads, neurons and latents.
+         *
+         *     Of an atlas that differs in nothing but what it has, only what is missing is collected.
          */
         CollectRequest: {
             /**
@@ -1008,6 +1010,11 @@ export interface components {
              * @default 0
              */
             seed: number;
+            /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents are among the components; null: those that the server was given.
+             */
+            autoencoders?: string[] | null;
             /**
              * Replace
              * @description Throw away an atlas, or an unfinished collection, that is there with other settings.
@@ -1164,7 +1171,7 @@ export interface components {
         ComponentPrompt: {
             /**
              * Component
-             * @description A component id, such as neuron.5.200 or attn.23.3.
+             * @description A component id, such as neuron.5.200, attn.23.3 or latent.mlp_out.10.117.
              */
             component: string;
             /** Prompt */
@@ -1175,6 +1182,11 @@ export interface components {
              * @default false
              */
             bos: boolean;
+            /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents are among the components; null: those that the server was given.
+             */
+            autoencoders?: string[] | null;
         };
         /**
          * Direction
@@ -1985,6 +1997,11 @@ export interface components {
             /** Layers */
             layers?: number[] | null;
             /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents are among the components; null: those that the server was given.
+             */
+            autoencoders?: string[] | null;
+            /**
              * Max Density
              * @description Only components active within three octaves of their maximum on at most this share of tokens.
              */
@@ -2072,6 +2089,11 @@ export interface components {
             kinds?: ("attn" | "neuron" | "latent")[] | null;
             /** Layers */
             layers?: number[] | null;
+            /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents are among the components; null: those that the server was given.
+             */
+            autoencoders?: string[] | null;
             /**
              * Max Density
              * @description Only components active within three octaves of their maximum on at most this share of tokens.
@@ -2693,6 +2715,11 @@ export interface components {
             kinds?: ("attn" | "neuron" | "latent")[] | null;
             /** Layers */
             layers?: number[] | null;
+            /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents are among the components; null: those that the server was given.
+             */
+            autoencoders?: string[] | null;
             /**
              * Max Density
              * @description Only components active within three octaves of their maximum on at most this share of tokens.
@@ -4270,10 +4297,13 @@ export interface operations {
     };
     component: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Names of autoencoders (GET /api/autoencoders) whose latents are among the components; by default those that the server was given. */
+                autoencoders?: string[] | null;
+            };
             header?: never;
             path: {
-                /** @description A component id, such as neuron.5.200 or attn.23.3. */
+                /** @description A component id, such as neuron.5.200 or latent.mlp_out.10.117. */
                 component: string;
             };
             cookie?: never;
@@ -4360,10 +4390,12 @@ export interface operations {
                 kind: "top" | "bottom" | "band" | "random";
                 rank: number;
                 band?: number | null;
+                /** @description Names of autoencoders (GET /api/autoencoders) whose latents are among the components; by default those that the server was given. */
+                autoencoders?: string[] | null;
             };
             header?: never;
             path: {
-                /** @description A component id, such as neuron.5.200 or attn.23.3. */
+                /** @description A component id, such as neuron.5.200 or latent.mlp_out.10.117. */
                 component: string;
             };
             cookie?: never;
@@ -4446,10 +4478,13 @@ export interface operations {
     };
     component_cofiring: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Names of autoencoders (GET /api/autoencoders) whose latents are among the components; by default those that the server was given. */
+                autoencoders?: string[] | null;
+            };
             header?: never;
             path: {
-                /** @description A component id, such as neuron.5.200 or attn.23.3. */
+                /** @description A component id, such as neuron.5.200 or latent.mlp_out.10.117. */
                 component: string;
             };
             cookie?: never;
@@ -4532,10 +4567,13 @@ export interface operations {
     };
     component_card: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Names of autoencoders (GET /api/autoencoders) whose latents are among the components; by default those that the server was given. */
+                autoencoders?: string[] | null;
+            };
             header?: never;
             path: {
-                /** @description A component id, such as neuron.5.200 or attn.23.3. */
+                /** @description A component id, such as neuron.5.200 or latent.mlp_out.10.117. */
                 component: string;
             };
             cookie?: never;
@@ -4618,10 +4656,13 @@ export interface operations {
     };
     component_weights: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Names of autoencoders (GET /api/autoencoders) whose latents are among the components; by default those that the server was given. */
+                autoencoders?: string[] | null;
+            };
             header?: never;
             path: {
-                /** @description A component id, such as neuron.5.200 or attn.23.3. */
+                /** @description A component id, such as neuron.5.200 or latent.mlp_out.10.117. */
                 component: string;
             };
             cookie?: never;

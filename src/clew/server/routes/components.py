@@ -29,12 +29,20 @@ from ..schemas.atlas import (
     TokenSearch,
     Weights,
 )
-from ..schemas.base import ErrorReply
+from ..schemas.base import MAX_LISTED, ErrorReply
 from ..state import Shared
 
 router = APIRouter(tags=["components"])
 
-Id = Annotated[str, Path(max_length=100, description="A component id, such as neuron.5.200 or attn.23.3.")]
+Id = Annotated[str, Path(max_length=100, description="A component id, such as neuron.5.200 or latent.mlp_out.10.117.")]
+Autoencoders = Annotated[
+    list[str] | None,
+    Query(
+        max_length=MAX_LISTED,
+        description="Names of autoencoders (GET /api/autoencoders) whose latents are among the components; by default "
+        "those that the server was given.",
+    ),
+]
 
 _EVENTS = "Server-sent events; closing the connection cancels. What is done is kept, and the next collection goes on."
 
@@ -55,15 +63,19 @@ async def component_prompt(request: Request, body: ComponentPrompt, shared: Shar
         await shared.jobs.run(
             request,
             lambda stop: encode(
-                shared.browser.components.on_prompt(body.component, body.prompt, body.bos, stop=stop).to_dict()
+                shared.browser.components(body.autoencoders)
+                .on_prompt(body.component, body.prompt, body.bos, stop=stop)
+                .to_dict()
             ),
         )
     )
 
 
 @router.get("/components/{component}", response_model=Component, summary="What the atlas holds of one component")
-async def component(component: Id, shared: Shared) -> Response:
-    return _json(await run_in_threadpool(lambda: encode(shared.browser.components.component(component).to_dict())))
+async def component(component: Id, shared: Shared, autoencoders: Autoencoders = None) -> Response:
+    return _json(
+        await run_in_threadpool(lambda: encode(shared.browser.components(autoencoders).component(component).to_dict()))
+    )
 
 
 @router.get("/components/{component}/pairs", response_model=Pairs, summary="All pairs of one example of a head")
@@ -73,30 +85,43 @@ async def component_pairs(
     kind: ExampleKind,
     rank: Annotated[int, Query(ge=0, le=10_000)],
     band: Annotated[int | None, Query(ge=0, le=100)] = None,
+    autoencoders: Autoencoders = None,
 ) -> Response:
     return _json(
-        await run_in_threadpool(lambda: encode(shared.browser.components.pairs(component, kind, rank, band).to_dict()))
+        await run_in_threadpool(
+            lambda: encode(shared.browser.components(autoencoders).pairs(component, kind, rank, band).to_dict())
+        )
     )
 
 
 @router.get("/components/{component}/cofiring", response_model=CoFirings, summary="Components that fire where it does")
-async def component_cofiring(component: Id, shared: Shared) -> Response:
+async def component_cofiring(component: Id, shared: Shared, autoencoders: Autoencoders = None) -> Response:
     return _json(
-        await run_in_threadpool(lambda: encode({"rows": shared.browser.components.cofiring(component).to_dict()}))
+        await run_in_threadpool(
+            lambda: encode({"rows": shared.browser.components(autoencoders).cofiring(component).to_dict()})
+        )
     )
 
 
 @router.get("/components/{component}/card", response_model=Card, summary="A component in short")
-async def component_card(request: Request, component: Id, shared: Shared) -> Response:
+async def component_card(
+    request: Request, component: Id, shared: Shared, autoencoders: Autoencoders = None
+) -> Response:
     return _json(
-        await shared.jobs.run(request, lambda stop: encode(shared.browser.components.card(component).to_dict()))
+        await shared.jobs.run(
+            request, lambda stop: encode(shared.browser.components(autoencoders).card(component).to_dict())
+        )
     )
 
 
 @router.get("/components/{component}/weights", response_model=Weights, summary="What a component's weights say")
-async def component_weights(request: Request, component: Id, shared: Shared) -> Response:
+async def component_weights(
+    request: Request, component: Id, shared: Shared, autoencoders: Autoencoders = None
+) -> Response:
     return _json(
-        await shared.jobs.run(request, lambda stop: encode(shared.browser.components.weights(component).to_dict()))
+        await shared.jobs.run(
+            request, lambda stop: encode(shared.browser.components(autoencoders).weights(component).to_dict())
+        )
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,15 +11,25 @@ from ...nodes import Kind
 from ...records import ExampleKind, Through
 from .base import MAX_LISTED, Index, Reply, Request, Token, TokenScore
 
+Autoencoders = Annotated[
+    list[str] | None,
+    Field(
+        max_length=MAX_LISTED,
+        description="Names of autoencoders (GET /api/autoencoders) whose latents are among the components; null: those "
+        "that the server was given.",
+    ),
+]
+
 # Requests
 
 
 class ComponentPrompt(Request):
     """A component, and a prompt to read it on."""
 
-    component: str = Field(description="A component id, such as neuron.5.200 or attn.23.3.")
+    component: str = Field(description="A component id, such as neuron.5.200, attn.23.3 or latent.mlp_out.10.117.")
     prompt: str
     bos: bool = Field(default=False, description="Put the model's start token first.")
+    autoencoders: Autoencoders = None
 
 
 class Paged(Request):
@@ -27,6 +37,7 @@ class Paged(Request):
 
     kinds: list[Literal["attn", "neuron", "latent"]] | None = Field(default=None, max_length=MAX_LISTED)
     layers: list[Index] | None = Field(default=None, max_length=MAX_LISTED)
+    autoencoders: Autoencoders = None
     max_density: float | None = Field(
         default=None,
         ge=0,
@@ -66,10 +77,14 @@ class PushSearch(Paged):
 
 
 class CollectRequest(Request):
-    """What to collect into the server's atlas, from the text that ships with Python."""
+    """What to collect into the server's atlas, from the text that ships with Python: all heads, neurons and latents.
+
+    Of an atlas that differs in nothing but what it has, only what is missing is collected.
+    """
 
     tokens: int = Field(default=settings.COLLECTED, ge=1, le=settings.MAX_COLLECTED)
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    autoencoders: Autoencoders = None
     replace: bool = Field(
         default=False,
         description="Throw away an atlas, or an unfinished collection, that is there with other settings.",
