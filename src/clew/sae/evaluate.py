@@ -30,8 +30,9 @@ from .geometry import cosine_histogram, max_cosines
 from .measures import Firing, Reconstruction, density_histogram
 from .probing import labels_of, probing
 from .ratings import ratings_of
-from .records import AutoencoderInfo, EvaluationProgress, EvaluationStage, Probe, Report
+from .records import EvaluationProgress, EvaluationStage, Probe, Report
 from .samples import Excerpts, drawn, samples_of
+from .shelf import info_of
 from .splicing import ce_recovered, losses, recovered
 
 __all__ = ["ce_recovered", "evaluate", "evaluating"]
@@ -208,7 +209,7 @@ class _Judging:
         cosines = max_cosines(self._autoencoder.w_dec)
         ratings = {} if self._folder is None else ratings_of(self._folder)
         return Report(
-            autoencoder=info_of(self._autoencoder, self._reference),
+            autoencoder=info_of(self._autoencoder, self._reference, judged=True),
             corpus=self._corpus.description,
             tokens=firing.tokens,
             l0=firing.l0,
@@ -288,11 +289,3 @@ def _progress(stage: EvaluationStage, done: int, total: int, start: float) -> Ev
     done = min(done, total)
     left = (time.perf_counter() - start) * (total - done) / done if done else None
     return EvaluationProgress(stage, done, total, left, None)
-
-
-def info_of(autoencoder: Autoencoder, reference: str) -> AutoencoderInfo:
-    origin = autoencoder.origin
-    return AutoencoderInfo(
-        origin.name, reference, origin.model, str(autoencoder.reads), str(autoencoder.writes), origin.architecture,
-        autoencoder.activation, autoencoder.n_latents, autoencoder.k, origin.format, origin.tokens, origin.dtype, True,
-    )  # fmt: skip
