@@ -1,3 +1,4 @@
+import { type Chosen, query } from "../url/params";
 import { escaped } from "../url/route";
 import type {
   AddRequest,
@@ -68,20 +69,31 @@ export const api = {
   pattern: (question: Question, head: string, signal?: AbortSignal) =>
     call<Pattern>("/api/pattern", { ...question, head }, signal),
   atlas: (signal?: AbortSignal) => call<AtlasStatus>("/api/atlas", undefined, signal),
-  component: (id: string, signal?: AbortSignal) => call<Component>(componentPath(id), undefined, signal),
-  card: (id: string, signal?: AbortSignal) => call<Card>(`${componentPath(id)}/card`, undefined, signal),
-  weights: (id: string, signal?: AbortSignal) =>
-    call<Weights>(`${componentPath(id)}/weights`, undefined, signal),
-  cofiring: (id: string, signal?: AbortSignal) =>
-    call<CoFirings>(`${componentPath(id)}/cofiring`, undefined, signal),
-  pairs: (id: string, { kind, rank, band }: Pick<Example, "kind" | "rank" | "band">, signal?: AbortSignal) =>
+  component: (id: string, among: Chosen, signal?: AbortSignal) =>
+    call<Component>(componentPath(id, "", among), undefined, signal),
+  card: (id: string, among: Chosen, signal?: AbortSignal) =>
+    call<Card>(componentPath(id, "/card", among), undefined, signal),
+  weights: (id: string, among: Chosen, signal?: AbortSignal) =>
+    call<Weights>(componentPath(id, "/weights", among), undefined, signal),
+  cofiring: (id: string, among: Chosen, signal?: AbortSignal) =>
+    call<CoFirings>(componentPath(id, "/cofiring", among), undefined, signal),
+  pairs: (
+    id: string,
+    { kind, rank, band }: Pick<Example, "kind" | "rank" | "band">,
+    among: Chosen,
+    signal?: AbortSignal,
+  ) =>
     call<Pairs>(
-      `${componentPath(id)}/pairs?kind=${kind}&rank=${rank}${band === null ? "" : `&band=${band}`}`,
+      componentPath(id, "/pairs", among, {
+        kind,
+        rank: String(rank),
+        ...(band === null ? {} : { band: String(band) }),
+      }),
       undefined,
       signal,
     ),
-  onPrompt: (component: string, prompt: string, bos: boolean, signal?: AbortSignal) =>
-    call<OnPrompt>("/api/components/prompt", { component, prompt, bos }, signal),
+  onPrompt: (component: string, prompt: string, bos: boolean, among: Chosen, signal?: AbortSignal) =>
+    call<OnPrompt>("/api/components/prompt", { component, prompt, bos, autoencoders: among }, signal),
   searchPrompt: (asked: PromptSearch, signal?: AbortSignal) =>
     call<Firings>("/api/search/prompt", asked, signal),
   searchToken: (asked: TokenSearch, signal?: AbortSignal) =>
@@ -115,8 +127,11 @@ export function trainingPath(name: string): string {
   return `/api/trainings/${encodeURIComponent(name)}`;
 }
 
-function componentPath(id: string): string {
-  return `/api/components/${encodeURIComponent(id)}`;
+/** Of a component among the latents of these autoencoders. */
+function componentPath(id: string, what: string, among: Chosen, more: Record<string, string> = {}): string {
+  const params = new URLSearchParams(more);
+  for (const name of among ?? []) params.append("autoencoders", name);
+  return `/api/components/${encodeURIComponent(id)}${what}${query(params)}`;
 }
 
 /** What the server answers: to a GET, or to a POST of a body; null is an empty one. */

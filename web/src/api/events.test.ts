@@ -7,6 +7,7 @@ const BODY: Streams["/api/generate"]["body"] = {
   targets: [],
   distractors: [],
   bos: false,
+  autoencoders: [],
   edits: [],
   trace: [],
   n: 2,

@@ -38,7 +38,8 @@ export function ComponentCard({ id }: { id: string }) {
 
 /** A component's id as a person says it. */
 export function inWords(id: string): string {
-  const [kind, layer, index] = id.split(".");
+  const [kind, layer, index, last] = id.split(".");
+  if (kind === "latent") return `latent ${last} of ${layer}.${index}`;
   return `${kind === "attn" ? "head" : "neuron"} ${index} of layer ${layer}`;
 }
 
@@ -64,7 +65,7 @@ function Body({ card }: { card: Card }) {
       ) : (
         <p className="text-ink-2">
           {maximum === null
-            ? "No atlas holds this component: collect one on its page to see examples."
+            ? "No atlas holds this component: its page says how to collect one, to see examples."
             : "It has no example in the atlas."}
         </p>
       )}

@@ -16,3 +16,8 @@ export function pythonList(values: readonly (string | number)[]): string {
 export function many(name: string, values: readonly (string | number)[]): string {
   return values.length ? `${name}=${pythonList(values)}` : "";
 }
+
+/** A line that opens the components of `model`, with the latents of these autoencoders. */
+export function opened(autoencoders: readonly string[] | null): string {
+  return `components = clew.components(${args("model", many("autoencoders", (autoencoders ?? []).map(pythonText)))})`;
+}

@@ -1,4 +1,4 @@
-import { oneOf, query } from "./params";
+import { type Chosen, oneOf, query, readChosen, writeChosen } from "./params";
 
 export const LAYOUTS = ["stacked", "line"] as const;
 export type Layout = (typeof LAYOUTS)[number];
@@ -10,11 +10,19 @@ export type Group = (typeof GROUPS)[number];
 export const DIRECTIONS = ["from", "to"] as const;
 export type Direction = (typeof DIRECTIONS)[number];
 
+export type ComponentKind = "attn" | "neuron" | "latent";
+
+export function kindOf(id: string): ComponentKind {
+  return id.startsWith("attn") ? "attn" : id.startsWith("latent") ? "latent" : "neuron";
+}
+
 /** Everything a component's page shows, as the address bar spells it; the component itself is in the path. */
 export interface ComponentView {
   /** null: the server's example. */
   prompt: string | null;
   bos: boolean;
+  /** Whose latents there are. */
+  autoencoders: Chosen;
   /** Examples wrapped over several lines, or one line each with the peaks under each other. */
   layout: Layout;
   group: Group;
@@ -24,6 +32,7 @@ export interface ComponentView {
 const DEFAULT: ComponentView = {
   prompt: null,
   bos: false,
+  autoencoders: null,
   layout: "stacked",
   group: "top",
   direction: "from",
@@ -35,6 +44,7 @@ export function readComponentView(search: string): ComponentView {
   return {
     prompt: params.get("p"),
     bos: params.get("bos") === "1",
+    autoencoders: readChosen(params),
     layout: oneOf(LAYOUTS, params.get("layout")) ?? DEFAULT.layout,
     group: oneOf(GROUPS, params.get("group")) ?? DEFAULT.group,
     direction: oneOf(DIRECTIONS, params.get("hover")) ?? DEFAULT.direction,
@@ -42,10 +52,12 @@ export function readComponentView(search: string): ComponentView {
 }
 
 /** The query string of a view, with its "?", or "" for the default view. */
-export function writeComponentView({ prompt, bos, layout, group, direction }: ComponentView): string {
+export function writeComponentView(view: ComponentView): string {
+  const { prompt, bos, layout, group, direction } = view;
   const params = new URLSearchParams();
   if (prompt !== null) params.set("p", prompt);
   if (bos) params.set("bos", "1");
+  writeChosen(params, view.autoencoders);
   if (layout !== DEFAULT.layout) params.set("layout", layout);
   if (group !== DEFAULT.group) params.set("group", group);
   if (direction !== DEFAULT.direction) params.set("hover", direction);

@@ -42,12 +42,12 @@ test("a name survives its address, whatever is in it", () => {
 });
 
 test("a prompt goes along from page to page", () => {
-  const asked = { prompt: "a & b\n+é", bos: true };
+  const asked = { prompt: "a & b\n+é", bos: true, autoencoders: ["t/one", "two, three"] };
   const address = componentAddress("attn.23.3", asked);
   expect(readRoute(address.split("?")[0] ?? "")).toEqual({ page: "component", id: "attn.23.3" });
   expect(readAsked(address.slice(address.indexOf("?")), "example")).toEqual(asked);
   expect(componentAddress("attn.23.3", null)).toBe("/c/attn.23.3");
-  expect(readAsked("", "example")).toEqual({ prompt: "example", bos: false });
+  expect(readAsked("", "example")).toEqual({ prompt: "example", bos: false, autoencoders: null });
   expect(readAsked("", null)).toBeNull();
 });
 
@@ -55,6 +55,9 @@ test.each([
   ["attn.23.3@13<-9", "attn.23.3"],
   ["neuron.5.200@3,5", "neuron.5.200"],
   ["neuron.5.200", "neuron.5.200"],
+  ["latent.mlp_out.10.117@3", "latent.mlp_out.10.117"],
+  ["latent.resid.4.*", null],
+  ["error.mlp_out.10@3", null],
   ["attn.23.*@13", null],
   ["embed@3", null],
   ["bias.attn.3", null],
@@ -68,6 +71,7 @@ describe("a component that is typed", () => {
     ["attn.23.3", "attn.23.3"],
     ["  NEURON 5 200 ", "neuron.5.200"],
     ["attn.23.3@13<-9", "attn.23.3"],
+    ["latent mlp_out 10 117@4", "latent.mlp_out.10.117"],
   ])("%s goes to its page", (text, id) => {
     expect(readComponent(text, SHAPE)).toEqual({ id });
   });
@@ -78,6 +82,8 @@ describe("a component that is typed", () => {
     ["attn.30.0", "layers 0 to 29"],
     ["attn.3.9", "heads 0 to 8"],
     ["neuron.3.1536", "neurons 0 to 1535"],
+    ["latent.mlp_out.30.1", "layers 0 to 29"],
+    ["latent.mlp.3.1", "no site"],
   ])("%s has something wrong with it", (text, part) => {
     expect(readComponent(text, SHAPE)).toEqual({ problem: expect.stringContaining(part) });
   });
@@ -87,6 +93,7 @@ test("a component's view survives the address bar", () => {
   const full: ComponentView = {
     prompt: "a b\n&=",
     bos: true,
+    autoencoders: ["t/one"],
     layout: "line",
     group: "bands",
     direction: "to",
@@ -101,9 +108,10 @@ test("a search survives the address bar", () => {
     mode: "token",
     prompt: "a b\n&=",
     bos: true,
+    autoencoders: [],
     at: 3,
     token: " Mary",
-    kinds: ["attn"],
+    kinds: ["latent"],
     layers: [0, 23],
     density: 0.01,
     sort: "examples",

@@ -1,3 +1,5 @@
+import { type Chosen, query, readChosen, writeChosen } from "./params";
+
 /** Which page an address opens. */
 export type Route =
   | { page: "debugger" }
@@ -7,6 +9,9 @@ export type Route =
   | { page: "autoencoder"; name: string }
   | { page: "train" }
   | { page: "training"; name: string };
+
+/** The pages that are about autoencoders, and no prompt. */
+export const OF_AUTOENCODERS: readonly Route["page"][] = ["autoencoders", "autoencoder", "train", "training"];
 
 /** The page of a path. The debugger answers for every path that no other page has. */
 export function readRoute(path: string): Route {
@@ -31,17 +36,19 @@ function unescaped(text: string): string {
   }
 }
 
-/** A prompt that goes along from page to page. */
+/** A prompt that goes along from page to page, with the autoencoders that take it apart. */
 export interface Asked {
   prompt: string;
   bos: boolean;
+  autoencoders: Chosen;
 }
 
 /** The prompt in an address, which every page spells alike; else the one that all pages open with, once it is known. */
 export function readAsked(search: string, example: string | null): Asked | null {
   const params = new URLSearchParams(search);
   const prompt = params.get("p") ?? example;
-  return prompt === null ? null : { prompt, bos: params.get("bos") === "1" };
+  if (prompt === null) return null;
+  return { prompt, bos: params.get("bos") === "1", autoencoders: readChosen(params) };
 }
 
 /** The address of a component's page, with the prompt it is read on. */
@@ -78,15 +85,17 @@ export function escaped(name: string): string {
 }
 
 function spelled(asked: Asked | null): string {
-  if (asked === null || asked.prompt === "") return "";
-  const params = new URLSearchParams({ p: asked.prompt });
-  if (asked.bos) params.set("bos", "1");
-  return `?${params}`;
+  if (asked === null) return "";
+  const params = new URLSearchParams();
+  if (asked.prompt !== "") params.set("p", asked.prompt);
+  if (asked.prompt !== "" && asked.bos) params.set("bos", "1");
+  writeChosen(params, asked.autoencoders);
+  return query(params);
 }
 
 /** The component that a node or a place of an edit is a run of, such as attn.23.3; null for what has no page. */
 export function componentOf(node: string): string | null {
-  return /^((?:attn|neuron)\.\d+\.\d+)(?:@|$)/.exec(node)?.[1] ?? null;
+  return /^((?:attn|neuron|latent\.[a-z_]+)\.\d+\.\d+)(?:@|$)/.exec(node)?.[1] ?? null;
 }
 
 /** How many of each kind a model has. */
@@ -96,22 +105,37 @@ export interface Shape {
   n_neurons: number;
 }
 
+/** Sites that an autoencoder's latents write. */
+const WRITTEN = ["mlp_act", "mlp_out", "attn_act", "attn_out", "resid"];
+
 /** The component that somebody typed, or what is wrong with it. Spaces, ← and a node's position do no harm. */
 export function readComponent(text: string, shape: Shape | undefined): { id: string } | { problem: string } {
   const typed = text.trim().toLowerCase().replace(/\s+/g, ".");
+  const latent = /^(?:latent|l)\.([a-z_]+)\.(\d{1,9})\.(\d{1,9})(?:@.*)?$/.exec(typed);
+  if (latent) {
+    const [, site = "", layer = "", index = ""] = latent;
+    if (!WRITTEN.includes(site))
+      return { problem: `“${site}” is no site of latents: it is one of ${WRITTEN.join(", ")}.` };
+    return noLayer(Number(layer), shape) ?? { id: `latent.${site}.${Number(layer)}.${Number(index)}` };
+  }
   const found = /^(attn|neuron|head|h|n)\.(\d{1,9})\.(\d{1,9})(?:@.*)?$/.exec(typed);
   if (!found) {
-    const example = `a component is written attn.LAYER.HEAD or neuron.LAYER.NUMBER, such as attn.${shape ? Math.min(23, shape.n_layers - 1) : 5}.3`;
+    const example = `a component is written attn.LAYER.HEAD, neuron.LAYER.NUMBER or latent.SITE.LAYER.NUMBER, such as attn.${shape ? Math.min(23, shape.n_layers - 1) : 5}.3`;
     return { problem: `“${text.trim()}” is no component: ${example}.` };
   }
   const kind = found[1] === "neuron" || found[1] === "n" ? "neuron" : "attn";
   const [layer, index] = [Number(found[2]), Number(found[3])];
   if (shape) {
-    if (layer >= shape.n_layers)
-      return { problem: `There is no layer ${layer}: this model has layers 0 to ${shape.n_layers - 1}.` };
+    const missing = noLayer(layer, shape);
+    if (missing) return missing;
     const n = kind === "attn" ? shape.n_heads : shape.n_neurons;
     const what = kind === "attn" ? "head" : "neuron";
     if (index >= n) return { problem: `There is no ${what} ${index}: a layer has ${what}s 0 to ${n - 1}.` };
   }
   return { id: `${kind}.${layer}.${index}` };
+}
+
+function noLayer(layer: number, shape: Shape | undefined): { problem: string } | null {
+  if (!shape || layer < shape.n_layers) return null;
+  return { problem: `There is no layer ${layer}: this model has layers 0 to ${shape.n_layers - 1}.` };
 }

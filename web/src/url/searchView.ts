@@ -1,10 +1,10 @@
 import type { PromptSearch, PushSearch, TokenSearch } from "../api/types";
-import { list, numbers, oneOf, query, whole } from "./params";
+import { type Chosen, list, numbers, oneOf, query, readChosen, whole, writeChosen } from "./params";
 
 export const MODES = ["prompt", "token", "push"] as const;
 export type Mode = (typeof MODES)[number];
 
-export const COMPONENT_KINDS = ["attn", "neuron"] as const;
+export const COMPONENT_KINDS = ["attn", "neuron", "latent"] as const;
 export type ComponentKind = (typeof COMPONENT_KINDS)[number];
 
 /** What each search can be sorted by; the first is what it opens with. */
@@ -28,6 +28,8 @@ export interface SearchView {
   /** The text to search by; null: the server's example. */
   prompt: string | null;
   bos: boolean;
+  /** Whose latents are among the components. */
+  autoencoders: Chosen;
   /** null: anywhere, each component at its own strongest token. */
   at: number | null;
   /** The token that is looked for, or that is pushed; null: none was given. */
@@ -47,6 +49,7 @@ const DEFAULT: SearchView = {
   mode: "prompt",
   prompt: null,
   bos: false,
+  autoencoders: null,
   at: null,
   token: null,
   kinds: [],
@@ -66,6 +69,7 @@ export function readSearchView(search: string): SearchView {
     mode,
     prompt: params.get("p"),
     bos: params.get("bos") === "1",
+    autoencoders: readChosen(params),
     at: whole(params.get("at")),
     token: params.get("token"),
     kinds: list(params.get("kinds")).flatMap((kind) => oneOf(COMPONENT_KINDS, kind) ?? []),
@@ -83,6 +87,7 @@ export function writeSearchView(view: SearchView): string {
   if (view.mode !== DEFAULT.mode) params.set("by", view.mode);
   if (view.prompt !== null) params.set("p", view.prompt);
   if (view.bos) params.set("bos", "1");
+  writeChosen(params, view.autoencoders);
   if (view.at !== null) params.set("at", String(view.at));
   if (view.token !== null) params.set("token", view.token);
   if (view.kinds.length) params.set("kinds", view.kinds.join(","));

@@ -9,7 +9,8 @@ const FULL: View = {
   distractors: [" John"],
   at: 3,
   bos: true,
-  kinds: ["attn", "neuron"],
+  autoencoders: ["a training/mlp_out.10-topk", "one, two"],
+  kinds: ["attn", "latent"],
   layers: [0, 23],
   positions: [13],
   sources: [1],
@@ -42,6 +43,12 @@ test("a view survives the address bar", () => {
   expect(writeView(DEFAULT_VIEW)).toBe("");
 });
 
+test("no autoencoder at all is another view than those of the server", () => {
+  const none: View = { ...DEFAULT_VIEW, autoencoders: [] };
+  expect(readView(writeView(none))).toEqual(none);
+  expect(readView("").autoencoders).toBeNull();
+});
+
 test("what an address cannot mean is ignored", () => {
   const view = readView("?at=-1&kinds=attn,nonsense&layers=1,x,2&sort=nothing.up&map=pie&top=1e9");
   expect(view).toMatchObject({
@@ -55,24 +62,26 @@ test("what an address cannot mean is ignored", () => {
 });
 
 test("the question is the example until a prompt is given", () => {
-  expect(questionOf(DEFAULT_VIEW, undefined)).toBeNull();
-  expect(questionOf(DEFAULT_VIEW, EXAMPLE)).toMatchObject({
+  expect(questionOf(DEFAULT_VIEW, undefined, [])).toBeNull();
+  expect(questionOf(DEFAULT_VIEW, EXAMPLE, undefined)).toBeNull();
+  expect(questionOf(DEFAULT_VIEW, EXAMPLE, ["a/b"])).toMatchObject({
+    autoencoders: ["a/b"],
     prompt: "When Mary",
     targets: [" Mary"],
     distractors: [" John"],
   });
-  const own = questionOf({ ...DEFAULT_VIEW, prompt: "" }, EXAMPLE);
+  const own = questionOf({ ...DEFAULT_VIEW, prompt: "" }, EXAMPLE, []);
   expect(own).toMatchObject({ prompt: "", targets: [], distractors: [], position: null });
 });
 
 test("the question has the edits that are switched on, the second prompt and the trace", () => {
-  expect(questionOf(FULL, undefined)).toMatchObject({
+  expect(questionOf(FULL, undefined, undefined)).toMatchObject({
     edits: ["zero:attn.23.3@13", "cut:attn.23.3@13<-9"],
     second: { prompt: "c d & e", position: 2 },
     alignment: [0, 1, null, 3],
     trace: ["attn.23.3@13<-9:q", "neuron.20.5@9:both"],
   });
-  expect(questionOf(DEFAULT_VIEW, EXAMPLE)).toMatchObject({
+  expect(questionOf({ ...DEFAULT_VIEW, autoencoders: [] }, EXAMPLE, ["a/b"])).toMatchObject({
     edits: [],
     second: null,
     alignment: null,
@@ -88,7 +97,7 @@ test("filters are asked for only when the first answer lacks them", () => {
   expect(filtersOf(FULL)).toEqual({
     top: 100,
     threshold: null,
-    kinds: ["attn", "neuron"],
+    kinds: ["attn", "latent"],
     layers: [0, 23],
     positions: [13],
     sources: [1],

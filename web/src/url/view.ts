@@ -1,5 +1,5 @@
 import type { Ablation, Filters, Question, Status } from "../api/types";
-import { decimal, list, numbers, oneOf, query, whole } from "./params";
+import { decimal, list, numbers, oneOf, query, readChosen, whole, writeChosen } from "./params";
 
 /** Everything the page shows, as the address bar spells it. What is at its default is left out. */
 export interface View {
@@ -10,6 +10,8 @@ export interface View {
   /** null: the last token. */
   at: number | null;
   bos: boolean;
+  /** Autoencoders, by name, whose latents stand in place of heads, neurons or the stream; null: those of the server. */
+  autoencoders: string[] | null;
   kinds: Kind[];
   layers: number[];
   positions: number[];
@@ -63,7 +65,7 @@ export type Compared = (typeof COMPARED)[number];
 
 export const ABLATIONS = ["zero", "mean", "resample"] as const satisfies readonly Ablation[];
 
-export const KINDS = ["embed", "attn", "neuron", "bias"] as const;
+export const KINDS = ["embed", "attn", "neuron", "latent", "error", "bias"] as const;
 export type Kind = (typeof KINDS)[number];
 
 export const MAPS = ["direct", "estimated", "lens"] as const;
@@ -105,6 +107,7 @@ export const DEFAULT_VIEW: View = {
   distractors: [],
   at: null,
   bos: false,
+  autoencoders: null,
   kinds: [],
   layers: [],
   positions: [],
@@ -142,6 +145,7 @@ export function readView(search: string): View {
     distractors: params.getAll("d"),
     at: whole(params.get("at")),
     bos: params.get("bos") === "1",
+    autoencoders: readChosen(params),
     kinds: list(params.get("kinds")).flatMap((kind) => oneOf(KINDS, kind) ?? []),
     layers: numbers(params.get("layers")),
     positions: numbers(params.get("positions")),
@@ -187,6 +191,7 @@ export function writeView(view: View): string {
   for (const text of view.distractors) params.append("d", text);
   if (view.at !== null) params.set("at", String(view.at));
   if (view.bos) params.set("bos", "1");
+  writeChosen(params, view.autoencoders);
   for (const name of ["kinds", "layers", "positions", "sources", "open"] as const) {
     if (view[name].length) params.set(name, view[name].join(","));
   }
@@ -223,13 +228,21 @@ export function writeView(view: View): string {
   return query(params);
 }
 
-/** What the view asks the server; null while there is nothing to ask. */
+/**
+ * What the view asks the server; null while there is nothing to ask.
+ *
+ * `attached` are the autoencoders that the server was started with, undefined while they are not known.
+ */
 export function questionOf(
   view: Pick<View, AskedPart>,
   example: Status["example"] | undefined,
+  attached: readonly string[] | undefined,
 ): Question | null {
   const { prompt, targets, distractors } = view;
+  const autoencoders = view.autoencoders ?? attached;
+  if (autoencoders === undefined) return null;
   const changed = {
+    autoencoders: [...autoencoders],
     position: view.at,
     bos: view.bos,
     edits: view.edits.filter((edit) => !isOff(edit)),
@@ -255,6 +268,7 @@ type AskedPart =
   | "distractors"
   | "at"
   | "bos"
+  | "autoencoders"
   | "edits"
   | "second"
   | "secondAt"

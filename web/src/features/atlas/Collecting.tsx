@@ -12,13 +12,14 @@ import {
 import { ATLAS } from "../../api/atlas";
 import { stream } from "../../api/events";
 import type { CollectProgress } from "../../api/types";
+import type { Chosen } from "../../url/params";
 
 interface Collection {
   running: boolean;
   progress: CollectProgress | null;
   error: Error | null;
-  /** `replace` throws away what other settings left. */
-  begin: (tokens: number, replace: boolean) => void;
+  /** `replace` throws away what other settings left; `among` are the autoencoders whose latents are collected too. */
+  begin: (tokens: number, replace: boolean, among: Chosen) => void;
   cancel: () => void;
 }
 
@@ -41,7 +42,7 @@ export function Collecting({ children }: { children: ReactNode }) {
   useEffect(() => () => connection.current?.abort(), []);
 
   const begin = useCallback(
-    (tokens: number, replace: boolean) => {
+    (tokens: number, replace: boolean, among: Chosen) => {
       connection.current?.abort();
       const own = new AbortController();
       connection.current = own;
@@ -50,7 +51,7 @@ export function Collecting({ children }: { children: ReactNode }) {
       setError(null);
       stream(
         "/api/collect",
-        { tokens, seed: 0, replace },
+        { tokens, seed: 0, replace, autoencoders: among === null ? null : [...among] },
         (event) => {
           if (event.name === "progress") setProgress(event.data);
         },

@@ -6,6 +6,7 @@ import { Button, CopyButton } from "../../components/Button";
 import { Icon } from "../../components/Icon";
 import { Notice } from "../../components/Notice";
 import { count } from "../../format/number";
+import { useChosen } from "../../url/useChosen";
 import { useCollecting } from "./Collecting";
 import { STAGES, shareDone, timeLeft } from "./progress";
 
@@ -19,13 +20,15 @@ const LEFT = ["atlas_exists", "unfinished_atlas"];
 /** What stands where an atlas would: what one is, why there is none, and how to make one. */
 export function NoAtlas({ what, problem }: { what: string; problem: string | null }) {
   const { running, progress, error, begin, cancel } = useCollecting();
+  const among = useChosen();
   const elsewhere = useAtlas().data?.collecting === true && !running;
   const model = useStatus().data?.model.name ?? "smollm2";
   const [typed, setTyped] = useState(String(TOKENS));
   const tokens = Number(typed.replace(/[\s,_.]/g, ""));
   const wrong = !Number.isInteger(tokens) || tokens < FEWEST || tokens > MOST;
   const replaced = problem === null ? "" : " --replace";
-  const command = `clew collect ${model} --tokens ${wrong ? TOKENS : tokens}${replaced}`;
+  const latents = (among ?? []).map((name) => ` --sae ${name}`).join("");
+  const command = `clew collect ${model}${latents} --tokens ${wrong ? TOKENS : tokens}${replaced}`;
   return (
     <section
       aria-label="No atlas"
@@ -46,8 +49,9 @@ export function NoAtlas({ what, problem }: { what: string; problem: string | nul
             </p>
           )}
           <p className="mt-1 text-xs text-ink-2">
-            An atlas is what every head and neuron does over a corpus, collected in one pass: {what} By
-            default it reads the English documentation that ships with Python, so nothing is downloaded.
+            An atlas is what every head, neuron and attached latent does over a corpus, collected in one pass:{" "}
+            {what} By default it reads the English documentation that ships with Python, so nothing is
+            downloaded.
             {problem !== null && " Collecting anew replaces the one that is there."}
           </p>
         </div>
@@ -98,7 +102,7 @@ export function NoAtlas({ what, problem }: { what: string; problem: string | nul
             className="flex flex-wrap items-center gap-x-2 gap-y-1.5"
             onSubmit={(event) => {
               event.preventDefault();
-              if (!wrong && !elsewhere) begin(tokens, problem !== null);
+              if (!wrong && !elsewhere) begin(tokens, problem !== null, among);
             }}
           >
             <Button
@@ -136,7 +140,11 @@ export function NoAtlas({ what, problem }: { what: string; problem: string | nul
         )}
         {error && <Notice error={error} />}
         {!running && error instanceof Failure && LEFT.includes(error.code) && (
-          <Button className="self-start" disabled={wrong || elsewhere} onClick={() => begin(tokens, true)}>
+          <Button
+            className="self-start"
+            disabled={wrong || elsewhere}
+            onClick={() => begin(tokens, true, among)}
+          >
             Throw it away and collect anew
           </Button>
         )}

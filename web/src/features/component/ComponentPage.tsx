@@ -3,17 +3,20 @@ import { useEffect, useMemo, useRef } from "react";
 import { componentQuery, useAtlas, useComponent, useOnPrompt } from "../../api/atlas";
 import { canRetry, Failure } from "../../api/client";
 import { useStatus } from "../../api/queries";
-import type { AtlasInfo, Component } from "../../api/types";
+import type { Component } from "../../api/types";
 import { useAsked } from "../../components/asked";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { useKeys } from "../../components/useKeys";
 import { go, useQueryString } from "../../url/address";
-import { readComponentView, writeComponentView } from "../../url/componentView";
+import { kindOf, readComponentView, writeComponentView } from "../../url/componentView";
 import { componentAddress, readComponent } from "../../url/route";
+import { useChosen } from "../../url/useChosen";
 import { NoAtlas } from "../atlas/NoAtlas";
+import { ChooseAutoencoder } from "./ChooseAutoencoder";
 import { ExamplesPanel } from "./ExamplesPanel";
 import { Header } from "./Header";
+import { NotHeld } from "./NotHeld";
 import { OnPromptPanel } from "./OnPromptPanel";
 import { RelationsPanel } from "./RelationsPanel";
 import { StatsPanel } from "./StatsPanel";
@@ -68,9 +71,10 @@ function Page({ id }: { id: string }) {
         <Notice error={component.error}>
           {canRetry(component.error) && <Button onClick={() => component.refetch()}>Retry</Button>}
         </Notice>
+        {id.startsWith("latent") && <ChooseAutoencoder id={id} />}
       </main>
     );
-  const kind = id.startsWith("attn") ? "attn" : "neuron";
+  const kind = kindOf(id);
   // The answer about another component stays until the next is here, unless it is of another shape.
   const data = component.data?.kind === kind ? component.data : undefined;
   const stale = component.isPlaceholderData;
@@ -107,7 +111,7 @@ function Page({ id }: { id: string }) {
                 problem={atlas.data.problem}
               />
             ) : data && info && data.stats === null ? (
-              <NotHeld info={info} kind={kind} layer={data.layer} />
+              <NotHeld info={info} id={data.id} layer={data.layer} />
             ) : (
               <ExamplesPanel
                 id={data?.id ?? id}
@@ -148,11 +152,13 @@ function Page({ id }: { id: string }) {
 /** The components before and after this one, read ahead so that the arrow keys answer at once. */
 function useNeighbours(component: Component | undefined): { previous: string | null; next: string | null } {
   const client = useQueryClient();
+  const among = useChosen();
   const previous = component?.previous ?? null;
   const next = component?.next ?? null;
   useEffect(() => {
-    for (const neighbour of [next, previous]) if (neighbour) client.prefetchQuery(componentQuery(neighbour));
-  }, [previous, next, client]);
+    for (const neighbour of [next, previous])
+      if (neighbour) client.prefetchQuery(componentQuery(neighbour, among));
+  }, [previous, next, client, among]);
   return { previous, next };
 }
 
@@ -167,22 +173,4 @@ function strongest(component: Component | undefined): number {
 function markOf(activations: readonly number[], skip: number): number | null {
   const at = strongestAt(activations, skip);
   return at === null ? null : (activations[at] ?? null);
-}
-
-function NotHeld({ info, kind, layer }: { info: AtlasInfo; kind: "attn" | "neuron"; layer: number }) {
-  const what = kind === "attn" ? "heads" : "neurons";
-  return (
-    <section className="rounded-md border border-dashed border-line-strong px-4 py-10 text-center">
-      <h2 className="text-sm font-semibold">
-        The atlas holds no {what} of layer {layer}
-      </h2>
-      <p className="mx-auto mt-1 max-w-lg text-xs text-ink-2">
-        It was made of {info.sites.length} of the model’s blocks. One of all of them is made with{" "}
-        <code className="rounded bg-raised px-1 py-0.5 font-mono text-ink">
-          clew collect {info.model.name} --replace
-        </code>
-        .
-      </p>
-    </section>
-  );
 }

@@ -11,6 +11,7 @@ import { useSearch } from "../../url/address";
 import type { Direction, Layout } from "../../url/componentView";
 import { readComponentView, writeComponentView } from "../../url/componentView";
 import { debuggerAddress } from "../../url/route";
+import { useChosen } from "../../url/useChosen";
 import { upToPeak } from "./examples";
 import { HeadText } from "./HeadText";
 
@@ -31,6 +32,7 @@ export const ExampleRow = memo(function ExampleRow({
   const { tokens, peak, source, activation, origin } = example;
   const prompt = upToPeak(example);
   const search = useSearch();
+  const autoencoders = useChosen();
   const line = layout === "line";
   const text = example.attended ? (
     <HeadExample
@@ -59,7 +61,7 @@ export const ExampleRow = memo(function ExampleRow({
         as prompt
       </Link>
       <Link
-        href={debuggerAddress({ prompt, bos: false })}
+        href={debuggerAddress({ prompt, bos: false, autoencoders })}
         className="shrink-0 text-ink-2 underline decoration-line-strong underline-offset-2 hover:text-ink hover:decoration-current"
         title="Opens the debugger with the text up to and with its strongest token: what comes next there, and why?"
       >

@@ -163,7 +163,9 @@ function nothing(group: Group, component: Component): string {
   if (group === "bottom")
     return component.kind === "attn"
       ? "A head’s values are lengths, which have no negative end."
-      : "The most negative activations are not kept for neurons that cannot be negative.";
+      : component.kind === "latent"
+        ? "A latent is never below zero."
+        : "The most negative activations are not kept for neurons that cannot be negative.";
   if (component.stats && component.stats.maximum <= 0)
     return "It never fired on this corpus, so no example is its strongest.";
   return "The atlas has no such example of it.";

@@ -4,7 +4,9 @@ import { CopyButton } from "../../components/Button";
 import { inWords } from "../../components/ComponentCard";
 import { Icon } from "../../components/Icon";
 import { Link } from "../../components/Link";
+import { count } from "../../format/number";
 import { useSearch } from "../../url/address";
+import { useChosen } from "../../url/useChosen";
 import { toPython } from "./exports";
 
 /** Which component this is, and the ways on from it. */
@@ -23,6 +25,9 @@ export function Header({
 }) {
   const asked = useAsked();
   const back = useDebugger();
+  const chosen = useChosen();
+  // Of a latent also when it is one of those that the server was given.
+  const latent = chosen ?? (component?.autoencoder ? [component.autoencoder.name] : null);
   return (
     <div className="flex flex-wrap items-center gap-x-3 gap-y-2">
       <div className="flex items-center gap-1">
@@ -33,19 +38,29 @@ export function Header({
       {component && (
         <p className="text-xs text-ink-2">
           {inWords(id)}
-          {model &&
-            `, one of ${component.kind === "attn" ? `${model.n_heads} heads` : `${model.n_neurons} neurons`} there`}
+          {component.autoencoder ? (
+            <>
+              {`, one of ${count(component.autoencoder.latents)} of `}
+              <span className="font-mono">{component.autoencoder.name}</span>
+            </>
+          ) : (
+            model &&
+            component.kind !== "latent" &&
+            `, one of ${component.kind === "attn" ? `${model.n_heads} heads` : `${model.n_neurons} neurons`} there`
+          )}
         </p>
       )}
       <div className="ml-auto flex flex-wrap items-center gap-1.5">
         <Link
           href={back}
           className="inline-flex h-6.5 items-center rounded border border-line bg-panel px-2 text-xs text-ink-2 hover:border-line-strong hover:text-ink"
-          title="Which heads and neurons decide the next token of this prompt"
+          title="Which heads, neurons and latents decide the next token of this prompt"
         >
           This prompt in the debugger
         </Link>
-        <CopyButton text={() => toPython(model?.name ?? "smollm2", id, asked)}>Copy as Python</CopyButton>
+        <CopyButton text={() => toPython(model?.name ?? "smollm2", id, asked, latent)}>
+          Copy as Python
+        </CopyButton>
         <CopyButton text={() => window.location.href}>Copy link</CopyButton>
       </div>
     </div>

@@ -11,7 +11,7 @@ import { Facts, Tip } from "../../components/Tip";
 import { TokenText } from "../../components/TokenText";
 import { useDraft } from "../../components/useDraft";
 import { percent, signed } from "../../format/number";
-import type { ComponentView, Direction } from "../../url/componentView";
+import type { ComponentKind, ComponentView, Direction } from "../../url/componentView";
 import { HeadOnPrompt } from "./HeadOnPrompt";
 import { Legend } from "./Legend";
 import { strongestAt } from "./strongest";
@@ -34,7 +34,7 @@ export function OnPromptPanel({
   onChange,
 }: {
   id: string;
-  kind: "attn" | "neuron";
+  kind: ComponentKind;
   answer: OnPrompt | undefined;
   /** Whether the answer is that to the prompt before, or about the component before. */
   stale: boolean;

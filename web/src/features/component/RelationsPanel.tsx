@@ -9,6 +9,7 @@ import { Lazily } from "../../components/Lazily";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
 import { percent, signed } from "../../format/number";
+import type { ComponentKind } from "../../url/componentView";
 
 const THROUGH: Record<NonNullable<Relation["through"]>, string> = {
   in: "through its input",
@@ -26,7 +27,7 @@ export function RelationsPanel({
   hasAtlas,
 }: {
   id: string;
-  kind: "attn" | "neuron";
+  kind: ComponentKind;
   /** Whether the atlas holds this component. */
   hasAtlas: boolean;
 }) {

@@ -1,6 +1,7 @@
 import type { ComponentStats } from "../../api/types";
 import { Panel } from "../../components/Panel";
 import { count, percent, signed } from "../../format/number";
+import type { ComponentKind } from "../../url/componentView";
 import { HistogramChart } from "./HistogramChart";
 
 /** How often and how strongly it fires over the atlas. */
@@ -9,7 +10,7 @@ export function StatsPanel({
   stats,
   mark,
 }: {
-  kind: "attn" | "neuron";
+  kind: ComponentKind;
   /** null: not here yet. */
   stats: ComponentStats | null;
   /** The strongest activation on the prompt, to show among the others. */
@@ -32,7 +33,7 @@ export function StatsPanel({
           </div>
         ) : (
           <>
-            {kind === "neuron" && stats.density === 0 && stats.maximum <= 0 && (
+            {kind !== "attn" && stats.density === 0 && stats.maximum <= 0 && (
               <p role="note" className="rounded border border-line bg-raised px-2.5 py-1.5 text-xs">
                 It never fired: no token of the atlas gives an activation above zero.
               </p>

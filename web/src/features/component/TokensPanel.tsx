@@ -4,9 +4,10 @@ import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
 import { Scores } from "../../components/Scores";
+import type { ComponentKind } from "../../url/componentView";
 
 /** What the weights alone say of tokens: which ones the component's write pushes, and which excite it. */
-export function TokensPanel({ id, kind }: { id: string; kind: "attn" | "neuron" }) {
+export function TokensPanel({ id, kind }: { id: string; kind: ComponentKind }) {
   const { data, error, isPlaceholderData, refetch } = useWeights(id);
   return (
     <Panel
@@ -32,12 +33,19 @@ export function TokensPanel({ id, kind }: { id: string; kind: "attn" | "neuron" 
                 <Scores title="Pushes up" scores={data.up} effect />
                 <Scores title="Pushes down" scores={data.down} effect />
               </>
-            ) : (
+            ) : kind !== "attn" ? null : (
               <p className="col-span-full text-xs text-ink-2">
                 What a head pushes depends on what it reads: its mean write needs an atlas.
               </p>
             )}
-            <Scores title="Excited by" scores={data.excited_by} />
+            {data.excited_by ? (
+              <Scores title="Excited by" scores={data.excited_by} />
+            ) : (
+              <section>
+                <h3 className="mb-0.5 text-2xs text-ink-2">Excited by</h3>
+                <p className="text-xs text-ink-3">{data.note}</p>
+              </section>
+            )}
           </div>
         ) : (
           <div role="status" className="skeleton h-[198px]">

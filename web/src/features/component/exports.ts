@@ -1,14 +1,15 @@
-import { args, pythonText } from "../../format/python";
+import { args, opened, pythonText } from "../../format/python";
+import type { Chosen } from "../../url/params";
 import type { Asked } from "../../url/route";
 
 /** A Python program that prints what a component's page shows. */
-export function toPython(model: string, id: string, asked: Asked | null): string {
+export function toPython(model: string, id: string, asked: Asked | null, chosen: Chosen): string {
   const name = pythonText(id);
   const lines = [
     "import clew",
     "",
     `model = clew.load(${pythonText(model)})`,
-    "components = clew.components(model)",
+    opened(chosen),
     `print(components.component(${name}))`,
     `print(components.weights(${name}))`,
   ];

@@ -19,6 +19,9 @@ const TERMS: Record<string, [name: string, title: string]> = {
   embed: ["embedding", "Token (and position) embeddings"],
   attn: ["attention", "All heads"],
   neuron: ["neurons", "All MLP neurons"],
+  latent: ["latents", "All latents of the autoencoders, in place of what they stand for"],
+  error: ["errors", "What the autoencoders fail to reconstruct, put back as it is"],
+  skip: ["linear terms", "What transcoders pass on without latents"],
   bias: ["biases", "Constants that the model adds to the stream"],
   edit: ["edits", "What the edits add to the stream outside of any node"],
   constant: [

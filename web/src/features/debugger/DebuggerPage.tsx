@@ -1,5 +1,6 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useCallback, useMemo, useRef, useState } from "react";
+import { useAutoencoders } from "../../api/autoencoders";
 import { canRetry } from "../../api/client";
 import { useStatus } from "../../api/queries";
 import type { Status } from "../../api/types";
@@ -12,9 +13,10 @@ import { AnswerBar } from "./AnswerBar";
 import { CandidateTable } from "./CandidateTable";
 import { ContinuationPanel } from "./ContinuationPanel";
 import { EditsPanel } from "./EditsPanel";
-import { everywhere, noVerify, toggledAblations, withEdits } from "./edits";
+import { editsWith, everywhere, noVerify, toggledAblations, withEdits } from "./edits";
 import { FirstVisit } from "./FirstVisit";
 import { placeOf } from "./failures";
+import { LatentsPanel } from "./LatentsPanel";
 import { LayerPanel } from "./LayerPanel";
 import type { Actions } from "./NodeActions";
 import { NodeTable } from "./NodeTable";
@@ -43,10 +45,16 @@ export function DebuggerPage() {
   const answered = useRef<HTMLDivElement>(null);
   const status = useStatus();
   const example = status.data?.example;
-  const question = useMemo(() => questionOf(view, example), [view, example]);
+  const shelf = useAutoencoders();
+  const attached = useMemo(() => {
+    // The debugger explains without them too, when the list cannot be had.
+    if (shelf.data === undefined) return shelf.error ? [] : undefined;
+    return shelf.data.filter((row) => row.attached && row.fits).map(({ name }) => name);
+  }, [shelf.data, shelf.error]);
+  const question = useMemo(() => questionOf(view, example, attached), [view, example, attached]);
   const answer = useAnswer(question);
   const { shown, stale, working, error, retry } = answer;
-  const ask = useAsk(view, example, change);
+  const ask = useAsk(view, example, attached, change);
   const place = placeOf(error, question);
   const [active, setActive] = useState<string | null>(null);
 
@@ -66,7 +74,7 @@ export function DebuggerPage() {
   /** Asks first, and changes the stack only if the server takes the edit: a slip of the pen breaks nothing. */
   const addChecked = async (edit: string) => {
     const part = { ...UNMEASURED, ...withEdits(view, [...view.edits, edit]) };
-    const asked = questionOf({ ...view, ...part }, example);
+    const asked = questionOf({ ...view, ...part }, example, attached);
     if (asked) await client.fetchQuery(answerTo(asked));
     change(part);
   };
@@ -94,6 +102,20 @@ export function DebuggerPage() {
           onStrip={(strip) => change({ strip }, "replace")}
           onRetry={retry}
         />
+        {question && (
+          <LatentsPanel
+            chosen={question.autoencoders}
+            shelf={shelf.data}
+            error={place === "autoencoders" ? error : null}
+            onChoose={(autoencoders, sites) =>
+              change({
+                ...UNASKED,
+                ...withEdits(view, editsWith(view.edits, sites)),
+                autoencoders,
+              })
+            }
+          />
+        )}
         {question && (
           <SecondPromptPanel question={question} view={view} limits={status.data?.limits} onChange={change} />
         )}
@@ -143,18 +165,23 @@ export function DebuggerPage() {
 type Change = ReturnType<typeof useView>[1];
 
 /** Asks another question. What was chosen in the answer before, and what only its prompt has, does not go along. */
-function useAsk(view: View, example: Status["example"] | undefined, change: Change) {
+function useAsk(
+  view: View,
+  example: Status["example"] | undefined,
+  attached: readonly string[] | undefined,
+  change: Change,
+) {
   return useCallback(
     (part: Partial<View>) => {
-      const before = questionOf(view, example);
-      const after = questionOf({ ...view, ...part }, example);
+      const before = questionOf(view, example, attached);
+      const after = questionOf({ ...view, ...part }, example, attached);
       const moved = before?.prompt !== after?.prompt || before?.bos !== after?.bos;
       const kept = moved
         ? { ...withEdits(view, everywhere(view.edits)), alignment: null, secondAt: null, sweep: false }
         : {};
       change({ ...UNASKED, ...kept, ...part });
     },
-    [view, example, change],
+    [view, example, attached, change],
   );
 }
 

@@ -226,7 +226,7 @@ function AddForm({
           placeholder={suggestion ?? "attn.23.3@13"}
           spellCheck={false}
           autoCapitalize="off"
-          title="attn.L.H@P, attn.L.H@P<-S, attn.L.*, neuron.L.N@P, neuron.L.*, resid.L@P or embed@P; without @P at every token, @3,5 at some. → takes the active row"
+          title="attn.L.H@P, attn.L.H@P<-S, attn.L.*, neuron.L.N@P, neuron.L.*, latent.SITE.L.J@P, error.SITE.L@P, resid.L@P or embed@P; without @P at every token, @3,5 at some. → takes the active row"
           onChange={(event) => {
             setPlace(event.target.value);
             setError(null);

@@ -90,6 +90,7 @@ export function LayerPanel({
           <>
             <WaterfallChart
               fall={steps}
+              layers={answer.by_layer_position.direct.length}
               goal={goal}
               value={answer.accounting.value}
               rowHeight={rowHeight}

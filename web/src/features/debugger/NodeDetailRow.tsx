@@ -1,8 +1,12 @@
 import type { ReactNode } from "react";
-import type { NodeEffect, Question, Token } from "../../api/types";
+import type { NodeDetail, NodeEffect, Question, Token } from "../../api/types";
+import { effectBackground, largest } from "../../colour/scale";
 import { Button } from "../../components/Button";
+import { ComponentLink } from "../../components/ComponentLink";
 import { Notice } from "../../components/Notice";
 import { Scores } from "../../components/Scores";
+import { TokenText } from "../../components/TokenText";
+import { signed } from "../../format/number";
 import { visible } from "../../format/token";
 import { useNode } from "./queries";
 
@@ -38,6 +42,7 @@ export function NodeDetailRow({
           <div className="grid grid-cols-[repeat(auto-fit,minmax(13rem,1fr))] gap-x-6 gap-y-2">
             <Scores title="Pushes up, in logits" scores={data.up} effect />
             <Scores title="Pushes down, in logits" scores={data.down} effect />
+            {data.pairs.length > 0 && <Pairs pairs={data.pairs} place={place} />}
             {data.excited_by.map((excitation) => (
               <Scores
                 key={excitation.through}
@@ -59,5 +64,34 @@ export function NodeDetailRow({
         )}
       </div>
     </div>
+  );
+}
+
+/** Which heads, reading which tokens, a latent of attention comes from. */
+function Pairs({ pairs, place }: { pairs: NodeDetail["pairs"]; place: (position: number | null) => string }) {
+  const max = largest(pairs.map(({ share }) => share));
+  return (
+    <section>
+      <h3 className="mb-0.5 text-2xs text-ink-2">Comes from, of its pre-activation</h3>
+      <ol>
+        {pairs.map(({ node, share }) => {
+          const source = /<-(\d+)$/.exec(node)?.[1];
+          return (
+            <li key={node} className="flex h-4.5 items-center justify-between gap-2 text-xs">
+              <span className="truncate">
+                <ComponentLink node={node} />{" "}
+                <TokenText text={source === undefined ? "" : place(Number(source))} className="text-ink-2" />
+              </span>
+              <span
+                className="num rounded-sm px-1"
+                style={{ background: effectBackground(share, max, 0.45) }}
+              >
+                {signed(share)}
+              </span>
+            </li>
+          );
+        })}
+      </ol>
+    </section>
   );
 }

@@ -27,6 +27,8 @@ const KIND_NAMES: Record<Kind, string> = {
   embed: "embeddings",
   attn: "heads",
   neuron: "neurons",
+  latent: "latents",
+  error: "errors",
   bias: "biases",
 };
 /** A note about a key that could not do its work stays this long. */
@@ -140,7 +142,8 @@ export function NodeTable({
     c: () =>
       withActive("c", (row) => {
         const component = componentOf(row.id);
-        if (component === null) setNote(`${row.id} has no page of its own: only heads and neurons have.`);
+        if (component === null)
+          setNote(`${row.id} has no page of its own: only heads, neurons and latents have.`);
         else {
           go(componentAddress(component, asked));
           window.scrollTo(0, 0);
@@ -196,7 +199,12 @@ export function NodeTable({
           </span>
           <fieldset className="flex gap-1">
             <legend className="sr-only">Kinds</legend>
-            {KINDS.map((kind) => {
+            {KINDS.filter(
+              (kind) =>
+                (kind !== "latent" && kind !== "error") ||
+                answer.autoencoders.length > 0 ||
+                view.kinds.includes(kind),
+            ).map((kind) => {
               const on = view.kinds.includes(kind);
               return (
                 <Button

@@ -7,10 +7,14 @@ const TITLES: Record<string, string> = {
   embed: "embedding",
   attn: "attention",
   mlp: "MLP",
+  resid: "stream",
+  latent: "latents",
+  error: "error of the autoencoder",
   bias: "all biases",
   edit: "what the edits add outside of any node",
   constant: "what the traced node adds itself",
   remainder: "what its non-linearity leaves over",
+  skip: "what transcoders pass on without latents",
 };
 /** The labels of the steps that have a whole row after the layers. */
 const TAIL: Record<string, string> = {
@@ -18,11 +22,15 @@ const TAIL: Record<string, string> = {
   edit: "edits",
   constant: "const.",
   remainder: "rest",
+  skip: "linear",
 };
+/** How solid the bars of a layer's steps are: each has a look of its own. */
+const OPACITY: Readonly<Record<string, number>> = { mlp: 0.6, latent: 0.85, error: 0.35 };
 
-/** Direct effects step by step, from nothing to what is explained: one row a layer, attention above MLP. */
+/** Direct effects step by step, from nothing to what is explained: one row a layer, its steps from the top down. */
 export function WaterfallChart({
   fall,
+  layers,
   goal,
   value,
   rowHeight,
@@ -30,6 +38,8 @@ export function WaterfallChart({
   width,
 }: {
   fall: Waterfall;
+  /** How many the model has. */
+  layers: number;
   /** What is explained: D, or S in a trace. */
   goal: "D" | "S";
   value: number;
@@ -38,13 +48,16 @@ export function WaterfallChart({
   width: number;
 }) {
   const [tip, setTip] = useState<{ anchor: DOMRect; step: Step } | null>(null);
-  const layers = fall.steps.filter((step) => step.step === "mlp").length;
   const inner = width - 8;
   const x = (effect: number) => 4 + ((effect - fall.low) / (fall.high - fall.low || 1)) * inner;
   const tail = fall.steps.filter((step) => step.layer === null && step.step !== "embed");
   const row = (step: Step) =>
     step.layer !== null ? step.layer + 1 : step.step === "embed" ? 0 : layers + 1 + tail.indexOf(step);
-  const half = rowHeight / 2;
+  // Two steps a layer, more where an autoencoder's latents and error stand in place of one.
+  const within = new Map<number, Step[]>();
+  for (const step of fall.steps)
+    if (step.layer !== null) within.set(step.layer, [...(within.get(step.layer) ?? []), step]);
+  const replaced = fall.steps.some(({ step }) => step === "latent");
   const endRow = layers + 1 + tail.length;
   const height = endRow * rowHeight + rowHeight + 4;
   const every = rowHeight >= 14 ? 1 : layers <= 12 ? 2 : 5;
@@ -70,7 +83,7 @@ export function WaterfallChart({
               {layer}
             </text>
           ))}
-        <text x={axis - 6} y={half + 3.5} textAnchor="end" className="fill-ink-3 text-[10px]">
+        <text x={axis - 6} y={rowHeight / 2 + 3.5} textAnchor="end" className="fill-ink-3 text-[10px]">
           embed
         </text>
         {tail.map((step, i) => (
@@ -93,8 +106,9 @@ export function WaterfallChart({
           {goal}
         </text>
         {fall.steps.map((step) => {
-          const whole = step.layer === null;
-          const y = row(step) * rowHeight + (step.step === "mlp" ? half : 0);
+          const beside = step.layer === null ? [step] : (within.get(step.layer) ?? [step]);
+          const tall = rowHeight / Math.max(beside.length, step.layer === null ? 1 : 2);
+          const y = row(step) * rowHeight + beside.indexOf(step) * tall;
           const left = Math.min(x(step.start), x(step.end));
           return (
             <g
@@ -104,14 +118,14 @@ export function WaterfallChart({
               }
               onPointerLeave={() => setTip(null)}
             >
-              <rect x={axis} y={y} width={width} height={whole ? rowHeight : half} fill="transparent" />
+              <rect x={axis} y={y} width={width} height={tall} fill="transparent" />
               <rect
                 x={axis + left}
                 y={y + 0.5}
                 width={Math.max(1, Math.abs(x(step.end) - x(step.start)))}
-                height={(whole ? rowHeight : half) - 1}
+                height={Math.max(1, tall - 1)}
                 fill={step.effect >= 0 ? "var(--toward)" : "var(--against)"}
-                opacity={step.step === "mlp" ? 0.6 : 1}
+                opacity={OPACITY[step.step] ?? 1}
               />
             </g>
           );
@@ -125,7 +139,8 @@ export function WaterfallChart({
         />
       </svg>
       <figcaption className="mt-0.5 pl-11 text-2xs text-ink-3">
-        attention solid, MLP pale; ends at {goal} = {signed(value)}
+        attention solid, MLP pale{replaced && ", latents between, errors palest"}; ends at {goal} ={" "}
+        {signed(value)}
       </figcaption>
       {tip && (
         <Tip anchor={tip.anchor}>

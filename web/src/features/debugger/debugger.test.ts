@@ -55,6 +55,7 @@ const PLAIN: Question = {
   distractors: [],
   position: null,
   bos: false,
+  autoencoders: [],
   edits: [],
   second: null,
   alignment: null,

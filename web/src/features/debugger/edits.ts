@@ -10,7 +10,7 @@ export const OP_TITLES: Record<Op, string> = {
   mean: "Set to its mean over the prompt’s other positions",
   patch: "Set to its value on the second prompt, at the aligned position",
   scale: "Multiply by the value",
-  set: "Set a neuron’s activation, a head’s length of mix, or a pair’s weight to the value",
+  set: "Set a neuron’s or latent’s activation, a head’s length of mix, or a pair’s weight to the value",
   steer: "Add the unit direction of its write, this many times",
   cut: "Set an attention pair’s weight to zero and scale the rest of its row to sum to 1 again",
 };
@@ -55,9 +55,9 @@ export function noVerify(id: string, ablation: Ablation): string | null {
 
 /** The ops that make sense at a node. */
 export function opsAt(node: NodeEffect): readonly Op[] {
-  if (node.kind === "embed") return ["zero", "mean", "patch", "scale", "steer"];
+  if (node.kind === "embed" || node.kind === "error") return ["zero", "mean", "patch", "scale", "steer"];
   if (node.source !== null) return ["zero", "cut", "scale", "set"];
-  if (node.kind === "attn" || node.kind === "neuron")
+  if (node.kind === "attn" || node.kind === "neuron" || node.kind === "latent")
     return ["zero", "mean", "patch", "scale", "set", "steer"];
   return [];
 }
@@ -96,4 +96,12 @@ export function withEdits(view: Pick<View, "edits" | "compare">, edits: string[]
 /** The edits that still mean something for another prompt: those made at every position. */
 export function everywhere(edits: readonly string[]): string[] {
   return edits.filter((edit) => !/@|<-/.test(edit));
+}
+
+/** The edits that are left when these are the autoencoders' sites: a latent or error of another is not there. */
+export function editsWith(edits: readonly string[], sites: readonly string[]): string[] {
+  return edits.filter((edit) => {
+    const site = /^!?[a-z]+:(?:latent|error)\.([a-z_]+\.\d+)/.exec(edit)?.[1];
+    return site === undefined || sites.includes(site);
+  });
 }

@@ -58,10 +58,13 @@ export function toPython(
   const resampled = view.ablation === "resample" && (view.verify !== null || view.measured.length > 0);
   const aligned = alignment ? `alignment=${pythonList(alignment.map((to) => to ?? "None"))}` : "";
   const uses = second !== null && (patches || resampled || view.compare === "second" || view.sweep);
+  const attached = question.autoencoders.length
+    ? `.attach(${args(...question.autoencoders.map(pythonText))})`
+    : "";
   const lines = [
     "import clew",
     "",
-    `model = clew.load(${pythonText(model)})`,
+    `model = clew.load(${pythonText(model)})${attached}`,
     debug("run", question.prompt, [
       named("target", question.targets.map(pythonText)),
       named("distractor", question.distractors.map(pythonText)),

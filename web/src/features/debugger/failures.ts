@@ -2,12 +2,15 @@ import { Failure } from "../../api/client";
 import type { Question } from "../../api/types";
 
 /** The part of the page that a failure is about: its note stands there. */
-export type FailurePlace = "prompt" | "tokens" | "direction" | "edits" | "trace";
+export type FailurePlace = "prompt" | "tokens" | "direction" | "autoencoders" | "edits" | "trace";
 
 const PLACES: Readonly<Record<string, FailurePlace>> = {
   not_one_token: "direction",
   bad_direction: "direction",
   position_out_of_range: "tokens",
+  unknown_autoencoder: "autoencoders",
+  bad_autoencoder: "autoencoders",
+  wrong_autoencoder: "autoencoders",
   bad_edit: "edits",
   bad_node: "trace",
 };

@@ -33,7 +33,7 @@ const PLACE: ColumnInfo = {
 const ACTIVATION: ColumnInfo = {
   column: "activation",
   label: "Activation",
-  title: "A neuron’s value; an attention weight; the norm of a head’s mix",
+  title: "A neuron’s or latent’s value; an attention weight; the norm of a head’s mix",
   look: "amount",
 };
 const WRITE_NORM: ColumnInfo = {
@@ -211,7 +211,9 @@ export interface Maxima {
 }
 
 export function groupOf(node: NodeEffect): string {
-  return node.kind === "attn" && node.source !== null ? "part" : node.kind;
+  if (node.kind === "attn" && node.source !== null) return "part";
+  // Each autoencoder has units of its own.
+  return node.kind === "latent" ? siteOf(node.id) : node.kind;
 }
 
 /** Both sides of a comparison and their difference share a scale, and so do an estimate and what was measured. */
@@ -275,10 +277,22 @@ export function sorted(rows: readonly Row[], { column, order }: Sort): Row[] {
     .map(({ row }) => row);
 }
 
-const KIND_ORDER: readonly string[] = ["embed", "attn", "neuron", "bias"];
+/** The place of each kind among the others of its layer; a latent or error has that of what it stands for. */
+const KIND_ORDER: Readonly<Record<string, number>> = { embed: 0, attn: 0, neuron: 2, resid: 4, bias: 6 };
 
-/** Embeddings, then layer by layer, heads before neurons; constants of the end last. */
+/** Embeddings, then layer by layer, heads before neurons before the stream after both; constants of the end last. */
 function upstream(node: NodeEffect): number {
   const layer = node.kind === "embed" ? 0 : node.layer === null ? 1e6 : node.layer + 1;
-  return (layer * 4 + KIND_ORDER.indexOf(node.kind)) * 1e6 + (node.index ?? 0);
+  return (layer * 8 + blockOrder(node)) * 1e6 + (node.index ?? 0);
+}
+
+function blockOrder({ kind, id }: NodeEffect): number {
+  if (kind !== "latent" && kind !== "error") return KIND_ORDER[kind] ?? 6;
+  const block = id.split(".")[1]?.split("_")[0] ?? "";
+  return (KIND_ORDER[block === "mlp" ? "neuron" : block] ?? 6) + (kind === "error" ? 1 : 0);
+}
+
+/** The site of a latent's or error's id, such as mlp_out.10. */
+function siteOf(id: string): string {
+  return id.split(".").slice(1, 3).join(".");
 }

@@ -30,9 +30,13 @@ const WAYS: Record<Through, Way> = {
   in: { through: "in", label: "input", key: "i", title: "What drives its input" },
 };
 
+/** The one way through a latent. */
+const ENCODER: Way = { ...WAYS.in, label: "encoder", title: "What drives its pre-activation" };
+
 /** The inputs of a node that a trace can go through; none for what reads no residual stream. */
 export function waysOf(node: NodeEffect, model: Model | undefined): readonly Way[] {
   if (node.kind === "attn") return node.source === null ? [WAYS.v] : [WAYS.q, WAYS.k, WAYS.both, WAYS.v];
+  if (node.kind === "latent") return [ENCODER];
   if (node.kind !== "neuron") return [];
   return model?.gated ? [WAYS.gate, WAYS.up, WAYS.both] : [WAYS.in];
 }
@@ -40,6 +44,7 @@ export function waysOf(node: NodeEffect, model: Model | undefined): readonly Way
 /** Why a node cannot be traced; null when it can. */
 export function noTrace(node: NodeEffect): string | null {
   if (node.kind === "embed") return "An embedding reads nothing: this is where a trace ends.";
+  if (node.kind === "error") return "An error is what no latent explains: nothing is known of what makes it.";
   if (node.kind === "bias") return "A bias is a constant: nothing upstream makes it.";
   return null;
 }
@@ -55,6 +60,7 @@ const NAMES: Record<string, string> = {
 
 /** How a crumb names the input. */
 export function throughName({ node, through }: Step): string {
+  if (node.startsWith("latent")) return "encoder";
   if (through === "both") return node.startsWith("attn") ? "query and key" : "gate and up";
   return { q: "query", k: "key", v: "value", gate: "gate", up: "up", in: "input" }[through] ?? through;
 }
@@ -81,6 +87,11 @@ export function explained(step: Step, tokens: readonly Token[], before: Step | u
     const what = { gate: "gate", up: "up branch", in: "input" }[step.through] ?? step.through;
     return `${what} of neuron ${name} at ${at(position)}`;
   }
+  const latent = /^latent\.([a-z_]+\.\d+)\.(\d+)@(\d+)$/.exec(step.node);
+  if (latent) {
+    const [, site, index, position] = latent;
+    return `pre-activation of latent ${index} of ${site} at ${at(position)}`;
+  }
   return `${step.node} through ${step.through}`;
 }
 
@@ -88,6 +99,8 @@ export function explained(step: Step, tokens: readonly Token[], before: Step | u
 export function readingAt({ node, through }: Step): number[] {
   const [, at, source] = /@(\d+)(?:<-(\d+))?$/.exec(node) ?? [];
   const position = Number(at ?? 0);
+  // A latent of attention reads what the heads do: every token up to its own.
+  if (node.startsWith("latent.attn")) return Array.from({ length: position + 1 }, (_, i) => i);
   if (!node.startsWith("attn")) return [position];
   if (source === undefined) return Array.from({ length: position + 1 }, (_, i) => i);
   if (through === "q") return [position];

@@ -3,7 +3,14 @@ import { useStatus } from "../../api/queries";
 import { AskedContext, DebuggerContext } from "../../components/asked";
 import { useKeys } from "../../components/useKeys";
 import { usePath, useSearch } from "../../url/address";
-import { type Asked, debuggerAddress, type Route, readAsked, readRoute } from "../../url/route";
+import {
+  type Asked,
+  debuggerAddress,
+  OF_AUTOENCODERS,
+  type Route,
+  readAsked,
+  readRoute,
+} from "../../url/route";
 import { Collecting } from "../atlas/Collecting";
 import { ComponentPage } from "../component/ComponentPage";
 import { DebuggerPage } from "../debugger/DebuggerPage";
@@ -22,7 +29,12 @@ export function App() {
   const status = useStatus();
   const search = useSearch();
   const example = status.data?.example.prompt ?? null;
-  const asked = useMemo(() => readAsked(search, example), [search, example]);
+  const here = useMemo(() => readAsked(search, example), [search, example]);
+  const [kept, setKept] = useState<Asked | null>(null);
+  // Pages of autoencoders have no prompt: the one that was looked at before goes along.
+  const prompted = !OF_AUTOENCODERS.includes(route.page);
+  if (prompted && here !== kept) setKept(here);
+  const asked = prompted ? here : (kept ?? here);
   const back = useDebuggerAddress(route.page, search, asked, example);
   const [helping, setHelping] = useState(false);
   const finder = useRef<HTMLInputElement>(null);
@@ -85,6 +97,10 @@ function useDebuggerAddress(
   const [left, setLeft] = useState("");
   if (page === "debugger" && search !== left) setLeft(search);
   const before = readAsked(left, example);
-  const same = before !== null && before.prompt === asked?.prompt && before.bos === asked.bos;
+  const same =
+    before !== null &&
+    before.prompt === asked?.prompt &&
+    before.bos === asked.bos &&
+    before.autoencoders?.join("\n") === asked.autoencoders?.join("\n");
   return same ? `/${left}` : debuggerAddress(asked);
 }

@@ -13,6 +13,7 @@ import {
   type Asked,
   AUTOENCODERS,
   componentAddress,
+  OF_AUTOENCODERS,
   type Route,
   readComponent,
   searchAddress,
@@ -21,7 +22,6 @@ import {
 import { useCollecting } from "../atlas/Collecting";
 import { shareDone } from "../atlas/progress";
 
-const OF_AUTOENCODERS: readonly Route["page"][] = ["autoencoders", "autoencoder", "train", "training"];
 const ICONS = { light: "sun", system: "system", dark: "moon" } as const;
 
 /** What all pages share: where one is, which model it is about, and a way to any component. */

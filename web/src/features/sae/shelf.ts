@@ -8,6 +8,11 @@ export function siteOf({ reads, writes }: Pick<Autoencoder, "reads" | "writes">)
   return reads === writes ? reads : `${reads} → ${writes}`;
 }
 
+/** What its latents stand in place of: a layer's MLP, its attention, or the stream after it. */
+export function blockOf(site: string): string {
+  return site.replace(/_(act|out|in)\b/, "");
+}
+
 /** How it chooses what fires: topk, 32. */
 export function architectureOf({ architecture, k }: Pick<Autoencoder, "architecture" | "k">): string {
   return k === null ? architecture : `${architecture}, k = ${k}`;

@@ -1,4 +1,5 @@
 import { type RefObject, useEffect, useState } from "react";
+import { useAutoencoders } from "../../api/autoencoders";
 import { useTokens } from "../../api/queries";
 import type { Model, Status } from "../../api/types";
 import { Button } from "../../components/Button";
@@ -31,7 +32,11 @@ const MODES = [
     title: "Which components write an output token, by their weights",
   },
 ] as const;
-const KIND_NAMES: Record<ComponentKind, string> = { attn: "heads", neuron: "neurons" };
+const KIND_NAMES: Record<ComponentKind, string> = {
+  attn: "heads",
+  neuron: "neurons",
+  latent: "latents",
+};
 const DENSITIES = [0.1, 0.01, 0.001, 0.0001] as const;
 
 type Ask = (part: Partial<SearchView>, how?: "push" | "replace") => void;
@@ -251,6 +256,11 @@ function Filters({
   hasAtlas: boolean;
   onAsk: Ask;
 }) {
+  const shelf = useAutoencoders();
+  const rows = shelf.data?.filter(({ fits }) => fits) ?? [];
+  const given = rows.filter(({ attached }) => attached);
+  const among = view.autoencoders ?? given.map(({ name }) => name);
+  const noLatents = among.length === 0 ? "No autoencoder is chosen, and latents are an autoencoder’s" : null;
   const spelled = writeLayers(view.layers);
   const [draft, setDraft] = useState(spelled);
   const [known, setKnown] = useState(spelled);
@@ -277,12 +287,14 @@ function Filters({
         <legend className="sr-only">Kinds</legend>
         {COMPONENT_KINDS.map((kind) => {
           const on = view.kinds.includes(kind);
+          const why = kind === "latent" && !on ? noLatents : null;
           return (
             <Button
               key={kind}
               aria-pressed={on}
               className={on ? "border-ink! text-ink!" : ""}
-              title={on ? `Not only ${KIND_NAMES[kind]}` : `Only ${KIND_NAMES[kind]}`}
+              disabled={why !== null}
+              title={why ?? (on ? `Not only ${KIND_NAMES[kind]}` : `Only ${KIND_NAMES[kind]}`)}
               onClick={() => onAsk({ kinds: on ? [] : [kind] })}
             >
               {KIND_NAMES[kind]}
@@ -290,6 +302,41 @@ function Filters({
           );
         })}
       </fieldset>
+      {(rows.length > 0 || among.length > 0) && (
+        <label className="flex items-center gap-1.5" title="Whose latents are among the components">
+          latents of
+          <select
+            aria-label="Latents of"
+            value={view.autoencoders === null ? "" : view.autoencoders.join("\n")}
+            onChange={(event) => {
+              const chosen = event.target.value;
+              const autoencoders = chosen === "" ? null : chosen.split("\n");
+              // Latents alone are no kind once there are none.
+              const kinds = autoencoders === null && given.length === 0 ? without(view.kinds) : view.kinds;
+              onAsk({ autoencoders, kinds });
+            }}
+            className="h-6.5 max-w-56 rounded border border-line bg-panel px-1 text-xs text-ink"
+          >
+            <option value="">
+              {given.length === 0
+                ? "none"
+                : given.length === 1
+                  ? given[0]?.name
+                  : `the ${given.length} of this server`}
+            </option>
+            {view.autoencoders !== null && view.autoencoders.length !== 1 && (
+              <option value={view.autoencoders.join("\n")}>
+                {view.autoencoders.join(", ") || "none of them"}
+              </option>
+            )}
+            {rows
+              .filter(({ name }) => given.length !== 1 || given[0]?.name !== name)
+              .map(({ name }) => (
+                <option key={name}>{name}</option>
+              ))}
+          </select>
+        </label>
+      )}
       <label className="flex items-center gap-1.5">
         layers
         <input
@@ -346,4 +393,8 @@ function Filters({
       )}
     </div>
   );
+}
+
+function without(kinds: readonly ComponentKind[]): ComponentKind[] {
+  return kinds.filter((kind) => kind !== "latent");
 }

@@ -48,7 +48,7 @@ export const COLUMNS: Record<Mode, readonly Column[]> = {
     {
       key: "activation",
       label: "Activation",
-      title: "A neuron’s activation; the length of what a head writes",
+      title: "A neuron’s or latent’s activation; the length of what a head writes",
       look: "plain",
       show: signed,
     },

@@ -1,7 +1,7 @@
 import { api } from "../../api/client";
 import type { Token } from "../../api/types";
 import { csvText } from "../../format/csv";
-import { args, many, pythonText } from "../../format/python";
+import { args, many, opened, pythonText } from "../../format/python";
 import { PAGE, type SearchView, SORTS, type SortKey } from "../../url/searchView";
 import { COLUMNS, type Found, needsAtlas } from "./columns";
 
@@ -43,6 +43,7 @@ export async function search(
   const among = {
     kinds: view.kinds.length ? view.kinds : null,
     layers: view.layers.length ? view.layers : null,
+    autoencoders: view.autoencoders === null ? null : [...view.autoencoders],
     max_density: view.density,
     ascending: view.ascending,
     offset,
@@ -92,7 +93,7 @@ export function toPython(model: string, { view, prompt, sort }: Asking): string 
     "import clew",
     "",
     `model = clew.load(${pythonText(model)})`,
-    "components = clew.components(model)",
+    opened(view.autoencoders),
     `found = components.${METHODS[view.mode]}(${call})`,
     "print(found.total)",
     "print(found)",
