@@ -156,6 +156,17 @@ def test_a_loss_that_is_not_finite_changes_nothing(name: str, bad: float) -> Non
     train(learner, source, 3, 5)
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_batch_of_one_token_or_of_equal_ones_is_learnt_from(name: str) -> None:
+    source = Source(RECIPES[name])
+    learner = trainer(RECIPES[name], source)
+    x, y = source(1, 3)
+    for copies in (1, 5):
+        stats = learner.step(x.expand(copies, -1), y.expand(copies, -1))
+        assert stats.variance_sum == pytest.approx(0, abs=1e-6)
+        assert stats.error_sum > 0
+
+
 def test_a_sample_that_nothing_can_be_learnt_from_is_refused() -> None:
     for rows, words in ((torch.ones(50, D_IN), "all the same"), (torch.full((50, D_IN), torch.nan), "not finite")):
         with pytest.raises(NothingToLearn, match=words):

@@ -233,6 +233,7 @@ class TopK(Objective):
         pairs, f = self.fire(z)
         active = (f > 0).to(f.dtype)
         variance = (batch.y - batch.y.mean(0)).square().sum()
+        variance = torch.where(variance > 0, variance, 1.0)  # a batch of one token, or of equal ones
         error, reconstruction, g, df, d_dec = self._reconstruction(weights, batch, pairs, f, variance)
         found = self.gradients(weights, batch, centred, pairs, d_dec, df.mul_(active), g)
         auxiliary = torch.zeros_like(reconstruction)

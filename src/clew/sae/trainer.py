@@ -123,7 +123,7 @@ class Trainer:
         dead = self._dead_latents() if self.recipe.architecture in ("topk", "batchtopk", "matryoshka") else None
         outcome = self.objective.outcome(self.weights, Batch(x, y, self.penalty, dead))
         gradients = self._tangent(outcome.gradients)
-        size = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
+        size = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
         stats = self._stats(outcome, y, float(size))
         self._descend(gradients, float(size))
         self._count(outcome, len(x))
