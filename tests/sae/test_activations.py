@@ -75,10 +75,13 @@ def test_rows_are_what_hooks_see(subject: SubjectModel, corpus: str, tmp_path: P
     def given(site: Site) -> Callable[[Any, tuple[Tensor, ...]], None]:
         return lambda module, args: seen[site].append(args[0])
 
+    def gave(module: Any, args: Any, output: Any) -> None:
+        seen[SITES[1]].append(output)
+
     mlp = layers.get_submodule("1.mlp")
     handles = [
         mlp.get_submodule("down_proj").register_forward_pre_hook(given(SITES[0])),
-        mlp.register_forward_hook(lambda module, args, output: given(SITES[1])(module, (output,))),
+        mlp.register_forward_hook(gave),
         layers.get_submodule("1.input_layernorm").register_forward_pre_hook(given(SITES[2])),
     ]
     with torch.no_grad():

@@ -142,7 +142,7 @@ class _Training:
         self._log, self._flushed = Log(folder), time.monotonic()
         self._learners: list[Learner] = []
         self._scales: dict[str, float] = {}
-        self._step = self._saved = 0
+        self._step = self._saved = manifest.saved // plan.batch
         self._notes: list[str] = []
         self._tracking: list[Tracker] = []
         self._is_over = False
