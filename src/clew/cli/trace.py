@@ -204,6 +204,8 @@ def meaning(steps: Sequence[TraceStep], tokens: Sequence[Token]) -> str:
             "up": f"the up branch of {name}, which its gate multiplies",
             "both": f"the activation of {name}, gate times up",
         }[step.through]
+    if node.kind == "latent":
+        return f"what the encoder gives latent {node.index} of {node.site} at {at}, before its activation function"
     name = f"head {node.index} of layer {node.layer}"
     if step.through == "v":
         above = "D" if len(steps) == 1 else f"the S of {steps[-2].node}:{steps[-2].through}"
@@ -217,7 +219,7 @@ def meaning(steps: Sequence[TraceStep], tokens: Sequence[Token]) -> str:
 
 def _further(nodes: Sequence[NodeEffect]) -> str | None:
     """The node with the largest effect of those that can be traced, by what was measured where it was."""
-    found = [row for row in nodes if row.kind in ("attn", "neuron") and row.position is not None]
+    found = [row for row in nodes if row.kind in ("attn", "neuron", "latent") and row.position is not None]
 
     def size(row: NodeEffect) -> float:
         return abs(row.direct_effect if row.verified_effect is None else row.verified_effect)
