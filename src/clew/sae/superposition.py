@@ -47,7 +47,7 @@ def trained(
     *,
     l0: float,
     importance: float = 1.0,
-    steps: int = 2000,
+    steps: int = 1000,
     batch: int = 1024,
     seed: int = 0,
 ) -> Superposition:
