@@ -53,6 +53,52 @@ def test_what_is_not_finite_is_told(bad: float) -> None:
 
 
 @given(
+    st.lists(st.tuples(st.integers(0, 3), FLOATS), min_size=1, max_size=60),
+    st.integers(0, 60),
+)
+def test_sums_of_chosen_places_are_the_same_sums(terms: list[tuple[int, float]], cut: int) -> None:
+    """Terms added where an index says, at once or in two parts, are those added one by one: value for value."""
+    found, plain = sums.zero_sum(2, 4), sums.zero_sum(2, 4)
+    for part in (terms[:cut], terms[cut:]):
+        index = torch.tensor([place for place, _ in part], dtype=torch.int64)
+        values = torch.tensor([term for _, term in part], dtype=torch.float64)
+        sums.add_at(found, index, torch.stack((values, -values / 3)), "x")
+    for place, term in terms:
+        one = torch.zeros(2, 4, dtype=torch.float64)
+        one[:, place] = torch.tensor([term, -term / 3], dtype=torch.float64)
+        sums.add(plain, one, "x")
+    assert torch.equal(sums.value(found), sums.value(plain))
+
+
+def test_many_terms_take_no_more_room_than_one() -> None:
+    found = sums.zero_sum(1, 1)
+    terms = torch.full((1, 2**16), 1.1, dtype=torch.float64)
+    for done in range(1, 4):
+        sums.add_at(found, torch.zeros(2**16, dtype=torch.int64), terms, "x")
+        assert int(found[1:].abs().max()) < done * 2**40, "all that were added at once are carried"
+        assert float(sums.value(found)[0, 0]) == pytest.approx(done * 2**16 * 1.1, rel=1e-15)
+
+
+def test_what_is_mostly_zero_is_counted_as_everything_is() -> None:
+    """Counts and extremes to the bit, moments to float64 rounding; with units that never and that always fire."""
+    torch.manual_seed(0)
+    x = torch.relu(torch.randn(6, 9, 20) - 1)
+    x[:, 3], x[:, 4] = 0, torch.rand(6, 20) + 0.1
+    dense, sparse = tally.Tally(9, torch.device("cpu")), tally.SparseTally(9, torch.device("cpu"))
+    for part in x.split(2):
+        for counted in (dense, sparse):
+            counted.see(part, part.amin(2), part.amax(2), "x")
+    found, wanted = sparse.state(), dense.state()
+    for name in ("count", "histogram", "minimum", "maximum"):
+        assert torch.equal(found[name], wanted[name]), name
+    torch.testing.assert_close(sums.value(found["sums"]), sums.value(wanted["sums"]), rtol=1e-14, atol=0)
+    for bad in (torch.nan, torch.inf):
+        x[2, 5, 7] = bad
+        with pytest.raises(NotFinite, match="What they do"):
+            sparse.see(x, x.amin(2), x.amax(2), "What they do")
+
+
+@given(
     st.integers(1, 4),
     st.lists(st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.5, -1.0]), min_size=3, max_size=3), min_size=1, max_size=30),
     st.integers(1, 5),

@@ -11,10 +11,14 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from clew.atlas import Atlas, Components
+from clew.atlas import Atlas, Components, collect
 from clew.debug import Model
 from clew.records import Record, Records
+from clew.sae import Autoencoder, save
 from clew.server.app import create_app
+
+from ..atlas.dictionaries import random_autoencoder
+from ..tiny import SENTENCES
 
 PROMPT = "Then John gave Mary a drink."
 
@@ -80,6 +84,98 @@ def test_searches(client: TestClient, components: Components, model: Model) -> N
     everything = client.post("/api/search/prompt", json={"prompt": PROMPT}).json()
     assert (everything["total"], len(everything["rows"])) == (132, 50)
     assert all(row["position"] > 0 for row in everything["rows"])
+
+
+@pytest.fixture
+def shelf(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Autoencoder]:
+    """Autoencoders on the shelf: two at one site, one at another."""
+    monkeypatch.setenv("CLEW_HOME", str(tmp_path / "home"))
+    anatomy = model.subject.anatomy
+    made = {
+        "one": random_autoencoder(anatomy, "mlp_out.1", n=30, seed=1),
+        "two": random_autoencoder(anatomy, "mlp_out.1", n=20, seed=2),
+        "three": random_autoencoder(anatomy, "resid.0", n=10, seed=3, activation="topk"),
+    }
+    for name, autoencoder in made.items():
+        save(autoencoder, tmp_path / "home" / "saes" / name)
+    return made
+
+
+@pytest.fixture
+def latents(model: Model, shelf: dict[str, Autoencoder], tmp_path: Path) -> Atlas:
+    """An atlas with the latents of `one`."""
+    (tmp_path / "text.txt").write_text(" ".join(SENTENCES * 20))
+    settings: dict[str, Any] = {"tokens": 400, "context": 16, "window": 8, "sites": ["neuron.1", "latent"]}
+    return collect(model, str(tmp_path / "text.txt"), out=tmp_path / "atlas", autoencoders=[shelf["one"]], **settings)
+
+
+def test_latents_of_what_the_server_was_given(model: Model, latents: Atlas, shelf: dict[str, Autoencoder]) -> None:
+    """Of two at one site that of the atlas, though it was given second."""
+    app = create_app(model, atlas=latents.folder, autoencoders=["two", "one", "three"])
+    components = Components(model, latents, [shelf["one"], shelf["three"]])
+    with TestClient(app, base_url="http://127.0.0.1:7410") as client:
+        assert client.get("/api/atlas").json()["atlas"] == plain(latents.info())
+        for name in ("latent.mlp_out.1.29", "latent.resid.0.3"):
+            path = f"/api/components/{name}"
+            assert client.get(path).json() == plain(components.component(name))
+            assert client.get(f"{path}/card").json() == plain(components.card(name))
+            assert client.get(f"{path}/weights").json() == plain(components.weights(name))
+            assert client.get(f"{path}/cofiring").json() == {"rows": plain(components.cofiring(name))}
+            asked = {"component": name, "prompt": PROMPT}
+            assert client.post("/api/components/prompt", json=asked).json() == plain(components.on_prompt(name, PROMPT))
+        page: dict[str, Any] = {"kinds": ["latent"], "limit": 7}
+        for path, body, found in (
+            ("prompt", {"prompt": PROMPT}, components.search_prompt(PROMPT, **page)),
+            ("token", {"token": " Mary"}, components.search_token(" Mary", **page)),
+            ("pushed", {"token": " Mary"}, components.search_pushed(" Mary", **page)),
+        ):
+            got = client.post(f"/api/search/{path}", json={**body, **page}).json()
+            assert (got["total"], got["rows"]) == (found.total, plain(found))
+            assert got["rows"] and all(row["id"].startswith("latent.") for row in got["rows"])
+
+
+def test_latents_of_the_autoencoders_that_are_named(
+    model: Model, latents: Atlas, shelf: dict[str, Autoencoder]
+) -> None:
+    with TestClient(create_app(model, atlas=latents.folder), base_url="http://127.0.0.1:7410") as client:
+        path = "/api/components/latent.mlp_out.1.3"
+        # Nothing was given: the atlas still knows what they do.
+        known = client.get(path).json()
+        assert known["stats"] is not None and known["autoencoder"]["name"] == shelf["one"].name
+        assert "which is not attached" in client.get(f"{path}/weights").json()["note"]
+        one = client.get(f"{path}/weights", params={"autoencoders": ["one", "three"]}).json()
+        assert one == plain(Components(model, latents, [shelf["one"], shelf["three"]]).weights("latent.mlp_out.1.3"))
+        assert one["note"] == "It reads mlp_out.1, and no token's embedding gets there by itself."
+        # Of another autoencoder at that site the atlas has nothing, and does not pretend to.
+        two = client.get(path, params={"autoencoders": "two"}).json()
+        assert (two["stats"], two["top"], two["autoencoder"]["name"]) == (None, [], shelf["two"].name)
+        assert client.get("/api/components/neuron.1.3", params={"autoencoders": "two"}).json()["stats"] is not None
+        asked = {"component": "latent.mlp_out.1.19", "prompt": PROMPT, "autoencoders": ["two"]}
+        on_prompt = Components(model, autoencoders=[shelf["two"]]).on_prompt("latent.mlp_out.1.19", PROMPT)
+        assert client.post("/api/components/prompt", json=asked).json() == plain(on_prompt)
+        search = {"prompt": PROMPT, "kinds": ["latent"], "sort": "activation", "autoencoders": ["two"]}
+        assert client.post("/api/search/prompt", json=search).json()["total"] == 20
+        for params, status, code in (
+            ({"autoencoders": ["one", "two"]}, 422, "bad_request"),
+            ({"autoencoders": "nobody"}, 404, "unknown_autoencoder"),
+        ):
+            response = client.get(path, params=params)
+            assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+
+
+def test_latents_are_collected_into_the_atlas_of_the_server(
+    model: Model, shelf: dict[str, Autoencoder], tmp_path: Path
+) -> None:
+    app = create_app(model, atlas=tmp_path / "own", autoencoders=["one"])
+    with TestClient(app, base_url="http://127.0.0.1:7410") as client:
+        found = {}
+        for names in (None, ["three"]):
+            response = client.post("/api/collect", json={"tokens": 200, "autoencoders": names})
+            assert "event: done" in response.text
+            found = client.get("/api/atlas").json()["atlas"]
+        assert [one["writes"] for one in found["autoencoders"]] == ["resid.0", "mlp_out.1"]
+        assert len(found["sites"]) == 8
+        assert client.get("/api/components/latent.resid.0.3").json()["stats"] is not None
 
 
 def test_what_a_server_without_an_atlas_answers(bare: TestClient, components: Components) -> None:
