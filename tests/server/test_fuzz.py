@@ -22,6 +22,19 @@ from clew.server.app import create_app
 api = schemathesis.openapi.from_dict(openapi.routed().openapi())
 
 
+# What starts work of minutes, or asks the hub, is tried by itself.
+WORKS = {"/api/collect", "/api/autoencoders", "/api/trainings"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A home of its own, which requests may delete things in, and no network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLEW_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        yield
+
+
 @pytest.fixture(scope="module")
 def session(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[requests.Session]:
     yield from _session(model, tmp_path_factory.mktemp("none") / "atlas")
@@ -33,10 +46,10 @@ def session_with_atlas(model: Model, atlas: Atlas) -> Iterator[requests.Session]
 
 
 @pytest.fixture(scope="module")
-def session_collecting(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[requests.Session]:
-    """A server that is collecting already: what it takes for a request is refused as one too many."""
+def session_at_work(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[requests.Session]:
+    """A server that collects and trains already: what it takes for a request is refused as one too many."""
     app: Any = create_app(model, atlas=tmp_path_factory.mktemp("collecting") / "atlas")
-    with asgi.get_client(app) as client, app.state.clew.browser.collecting:
+    with asgi.get_client(app) as client, app.state.clew.browser.collecting, app.state.clew.trainings.starting:
         yield client
 
 
@@ -47,18 +60,18 @@ def _session(model: Model, atlas: Path) -> Iterator[requests.Session]:
         yield client
 
 
-@api.exclude(path="/api/collect").parametrize()
+@api.exclude(path=sorted(WORKS)).parametrize()
 @hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
 def test_no_request_breaks_the_api(case: schemathesis.Case, session: requests.Session) -> None:
     # A prompt of the right type may still be empty or too long, and a target not one token: those are 422.
     case.call_and_validate("http://localhost", session, excluded_checks=[positive_data_acceptance])
 
 
-@api.include(path="/api/collect").parametrize()
+@api.include(path=sorted(WORKS)).parametrize()
 @hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
-def test_no_request_breaks_collecting(case: schemathesis.Case, session_collecting: requests.Session) -> None:
+def test_no_request_breaks_what_takes_long(case: schemathesis.Case, session_at_work: requests.Session) -> None:
     case.call_and_validate(
-        "http://localhost", session_collecting, excluded_checks=[positive_data_acceptance, not_a_server_error]
+        "http://localhost", session_at_work, excluded_checks=[positive_data_acceptance, not_a_server_error]
     )
 
 

@@ -11,6 +11,7 @@ from .. import settings
 from ..errors import UsageError
 from .answer import plain_table
 from .sae_eval import evaluate, folder_of
+from .sae_toy import toy
 from .sae_train import resume, train
 from .terminal import JsonOption, console, print_json
 
@@ -18,6 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Train, judge and keep sparse autoe
 app.command()(train)
 app.command()(resume)
 app.command("eval")(evaluate)
+app.command()(toy)
 
 
 @app.command()

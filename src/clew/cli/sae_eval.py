@@ -111,21 +111,18 @@ def evaluate(
             samples=samples, reference=place.name, folder=folder,
         )  # fmt: skip
         report = _followed(notes(), place.name, steps)
-        write_report(report, folder)
-        kept.append((report, folder))
+        kept.append((report, write_report(folder, report)))
     if as_json:
-        print_json({"reports": [{**report.to_dict(), "folder": str(folder.absolute())} for report, folder in kept]})
+        print_json({"reports": [{**report.to_dict(), "page": str(page.absolute())} for report, page in kept]})
         return
     terminal = console()
     terminal.print(_table([report for report, _ in kept]))
-    for report, folder in kept:
+    for report, page in kept:
         terminal.print()
         _show_probes(terminal, report)
         seconds = f"Judged on {report.tokens:,} tokens of {report.corpus} in {duration(report.seconds)}."
         terminal.print(Text(seconds, "dim"), soft_wrap=True)
-        terminal.print(
-            Text(f"Latents to look at, and pictures: {(folder / 'report.html').absolute()}", "dim"), soft_wrap=True
-        )
+        terminal.print(Text(f"Latents to look at, and pictures: {page.absolute()}", "dim"), soft_wrap=True)
 
 
 def folder_of(reference: str) -> tuple[Autoencoder, Path]:

@@ -152,7 +152,7 @@ class Attached:
             if progress.report is None:
                 yield event("progress", encode(progress.to_dict()))
             else:
-                write_report(progress.report, folder)
+                write_report(folder, progress.report)
                 yield event("done", encode(progress.report.to_dict()))
 
     def _row(

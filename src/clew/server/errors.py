@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -106,23 +107,34 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return reply(_of_status(request, error), error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405 and (methods := _methods(request)):
+        headers["Allow"] = ", ".join(methods)
+    return reply(_of_status(request, error.status_code, headers), headers)
 
 
-def _of_status(request: Request, error: HTTPException) -> ClewError:
+def _methods(request: Request) -> list[str]:
+    """All methods that a path of the API answers: the router, which asks one operation after another, names one's."""
+    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    asked = request.scope["path"]
+    fitting = [path for path in paths if re.fullmatch(re.sub(r"\\{\w+\\}", ".+", re.escape(path)), asked)]
+    return sorted(method.upper() for method in paths[max(fitting, key=len)]) if fitting else []
+
+
+def _of_status(request: Request, status: int, headers: Mapping[str, str]) -> ClewError:
     path = _cut(request.scope["path"])
-    match error.status_code:
+    match status:
         case 400:
             return BadJson("The body cannot be read as JSON.", "Send UTF-8 JSON.")
         case 404:
             return NotFound(f"There is no {path} here.", "GET /api/openapi.json lists what there is.")
         case 405:
-            allowed = (error.headers or {}).get("Allow", "another method")
+            allowed = headers.get("Allow", "another method")
             return MethodNotAllowed(f"{path} does not answer {request.method}.", f"Use {allowed}.")
         case 413:
             return too_large()
-        case status:
-            raise RuntimeError(f"no error code for HTTP status {status}") from error
+        case _:
+            raise RuntimeError(f"no error code for HTTP status {status}")
 
 
 def too_large() -> BodyTooLarge:

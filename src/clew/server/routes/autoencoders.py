@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from ... import settings
 from ..answers import encode
@@ -35,6 +36,15 @@ Name = Annotated[
 Training = Annotated[str, Path(pattern=settings.FOLDER_NAME, description="A training's name.")]
 After = Annotated[int | None, Query(ge=0, le=2**53, description="Only rows of later steps.")]
 
+
+class _Whole(PathConvertor):
+    """A name with all its slashes, and nothing of what is asked about it."""
+
+    regex = r"(?!.*/(?:report|ratings/[^/]*)$).+"
+
+
+register_url_convertor("whole", _Whole())
+
 _Responses = dict[int | str, dict[str, Any]]
 _CONFLICT: _Responses = {
     409: {"model": ErrorReply, "description": "Something else is there, or it is of another model."}
@@ -63,7 +73,7 @@ async def add_autoencoder(body: AddRequest, shared: Shared) -> Response:
 
 
 @router.delete(
-    "/autoencoders/{name:path}", status_code=204, responses=_CONFLICT, summary="Take an autoencoder off the shelf"
+    "/autoencoders/{name:whole}", status_code=204, responses=_CONFLICT, summary="Take an autoencoder off the shelf"
 )
 async def remove_autoencoder(name: Name, shared: Shared) -> None:
     await run_in_threadpool(lambda: shared.autoencoders.remove(name))

@@ -1,0 +1,77 @@
+"""`clew sae toy`: what autoencoders find where the true features are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from .answer import plain_table
+from .collect import duration
+from .terminal import JsonOption, console, notes, print_json, signed
+
+if TYPE_CHECKING:
+    from ..sae.records import Architecture, ToyReport
+    from ..sae.toy import Source
+
+
+def toy(
+    architecture: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="relu, topk, batchtopk, jumprelu or matryoshka; several times for more.", show_default="all five"
+        ),
+    ] = None,
+    source: Annotated[
+        str,
+        typer.Option(
+            help="synthetic: sparse, correlated features whose frequencies follow a power law; superposition: the "
+            "hidden layer of a toy model that learned to hold them; or both."
+        ),
+    ] = "both",
+    features: Annotated[int, typer.Option(help="Features there are, and latents to find them.")] = 128,
+    width: Annotated[int, typer.Option(help="Dimensions that they share.")] = 64,
+    l0: Annotated[float, typer.Option("--l0", help="Features in a sample, on average.")] = 4.0,
+    samples: Annotated[int, typer.Option(help="Samples to train on.")] = 200_000,
+    seed: Annotated[int, typer.Option(help="Of the features, the samples and the first weights.")] = 0,
+    picture: Annotated[Path | None, typer.Option(help="An SVG file to draw what was found into.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train each architecture on data made of known features, and say how many of them it finds.
+
+    MCC is the mean cosine of features with latents, matched one to one; MMCS of each feature with its nearest latent.
+
+    clew sae toy --architecture topk --architecture relu --picture toy.svg
+    """
+    from ..sae.recipe import ARCHITECTURES
+    from ..sae.toy import toy as judged
+
+    with notes().status("Training on known features…"):
+        report = judged(
+            # What is none of these is refused there.
+            cast("list[Architecture]", architecture or [*ARCHITECTURES]),
+            cast("Source", source),
+            features=features, width=width, l0=l0, samples=samples, seed=seed, picture=picture,
+        )  # fmt: skip
+    if as_json:
+        print_json(report.to_dict())
+        return
+    console().print(_table(report))
+    if report.picture is not None:
+        console().print(Text(f"A picture of it: {report.picture}", "dim"), soft_wrap=True)
+
+
+def _table(report: ToyReport) -> Table:
+    table = plain_table()
+    for name in ("source", "architecture"):
+        table.add_column(name, no_wrap=True)
+    for name in ("MCC", "MMCS", "L0", "true L0", "FVU", "dead", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for run in report.runs:
+        numbers = [signed(value).lstrip("+") for value in (run.mcc, run.mmcs, run.l0, run.true_l0, run.fvu)]
+        dead = f"{run.dead:,} of {run.latents:,}"
+        table.add_row(run.source, Text(run.architecture, "bold"), *numbers, dead, duration(run.seconds))
+    return table
