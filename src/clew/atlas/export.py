@@ -4,6 +4,7 @@
 
     id, kind, layer, index   which component, such as neuron.5.200 or latent.mlp_out.10.117
     previous, next           null
+    autoencoder              of a latent: name, reads, writes, architecture, latents, fingerprint; else null
     stats                    tokens, density, strong, mean, variance, skewness, kurtosis, minimum, maximum, and
                              histogram with edges and counts; null where the atlas has none
     types                    of a head: previous, current, first, same, induction, entropy; else null
