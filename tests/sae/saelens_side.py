@@ -4,7 +4,8 @@
 
 reads FOLDER/inputs.safetensors and FOLDER/ours/NAME, writes what SAELens makes of them to FOLDER/ours.safetensors as
 NAME/latents and NAME/output, and the names under FOLDER/ours_alone that it refuses to FOLDER/refused; saves its own to
-FOLDER/theirs/NAME and what they give to FOLDER/theirs.safetensors.
+FOLDER/theirs/NAME and what they give to FOLDER/theirs.safetensors; and runs TransformerLens on the models under
+FOLDER/models, for the values of the hooks in FOLDER/hooks.json, to FOLDER/hooks.safetensors as MODEL/HOOK.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import torch
 from sae_lens.saes.sae import SAEMetadata
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 D, N, K, HEADS = 24, 60, 5, 4
 NORMALISED = ("none", "layer_norm", "constant_norm_rescale")
@@ -145,6 +148,24 @@ def theirs(folder: Path, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
+def hooks(folder: Path) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    names = json.loads((folder / "hooks.json").read_text())
+    for path in sorted((folder / "models").iterdir()):
+        hf = AutoModelForCausalLM.from_pretrained(path, attn_implementation="eager")
+        if hf.config.model_type in ("gpt2", "gpt_neox"):
+            delattr(hf.config, "num_key_value_heads")  # the tiny models' settings name it, and these models have none
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        bridge = TransformerBridge.boot_transformers(str(path), hf_model=hf, tokenizer=tokenizer)
+        with torch.no_grad():
+            _, cache = bridge.run_with_cache(load_file(folder / "inputs.safetensors")["ids"])
+        for name in names:
+            value = cache[name]
+            value = value.flatten(-2) if value.dim() == 4 else value  # heads
+            found[f"{path.name}/{name}"] = value.clone()
+    return found
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     inputs = load_file(folder / "inputs.safetensors")
@@ -160,6 +181,7 @@ def main() -> None:
             refused.append(path.name)
     (folder / "refused").write_text(" ".join(refused))
     save_file(theirs(folder / "theirs", inputs), folder / "theirs.safetensors")
+    save_file(hooks(folder), folder / "hooks.safetensors")
 
 
 main()

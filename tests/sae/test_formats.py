@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 
 from clew.errors import BadAutoencoder, BadSite, NoSpace, UnknownAutoencoder, WrongAutoencoder
 from clew.nodes import Site
-from clew.sae import load, load_all, save
+from clew.sae import Autoencoder, load, load_all, save
 from clew.sae.autoencoder import Activation, Normalisation, Origin
 
-from .drawing import Draw, drawn, same
+from .drawing import D, Draw, drawn, same
 from .foreign import saelens, sparsify
 
 # Our own format.
@@ -54,6 +54,16 @@ def test_origins_survive(tmp_path: Path) -> None:
     ):
         save(replace(drawn("relu"), origin=origin), tmp_path / str(number))
         assert load(tmp_path / str(number)).origin == origin
+
+
+def test_weights_that_are_one_tensor_are_saved_as_two(tmp_path: Path) -> None:
+    eye, none = torch.eye(D), torch.zeros(D)
+    site = Site("mlp_out", 3)
+    autoencoder = Autoencoder(site, site, "gated", eye, none, eye, none, none, b_gate=none, r_mag=none)
+    save(autoencoder, tmp_path)
+    same(autoencoder, load(tmp_path))
+    save(replace(autoencoder, w_dec=eye.T, b_pre=none + 1), tmp_path)
+    same(replace(autoencoder, b_pre=none + 1), load(tmp_path))
 
 
 def test_another_autoencoder_in_its_place_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clew.debug import Model
 from clew.errors import BadSite
+from clew.models.sites import read_sites
 from clew.nodes import READ_SITES, Site, parse_site
 from clew.sae.formats.names import hook_of, site_of, sites_of
 
@@ -95,3 +101,50 @@ def test_a_module_whose_output_is_normed_before_it_is_added_is_no_site() -> None
         assert site_of("model.layers.5", model) == Site("resid", 5)
         assert site_of("blocks.5.hook_mlp_out", model) == Site("mlp_out", 5)
     assert site_of("model.layers.5.mlp", "google/gemma-2b") == Site("mlp_out", 5)
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("llama-biased", "meta-llama/Llama-3.2-1B"),
+        ("gpt2", "gpt2"),
+        ("gpt_neox", "EleutherAI/pythia-70m"),
+        ("qwen3", "Qwen/Qwen3-0.6B"),
+        ("gemma", "google/gemma-2b"),
+        ("gemma2", "google/gemma-2-2b"),
+        ("gemma3_text", "google/gemma-3-1b-it"),
+        ("olmo2", "allenai/OLMo-2-0425-1B"),
+        ("phi3", "microsoft/Phi-3-mini-4k-instruct"),
+    ],
+)
+def test_of_all_modules_of_a_model_those_that_are_sites_give_their_values(
+    tiny: Callable[[str], Model], family: str, name: str
+) -> None:
+    subject = tiny(family).subject
+    given: dict[str, torch.Tensor] = {}
+    handles = []
+
+    def keep(path: str) -> Callable[..., None]:
+        def hook(_: Any, __: Any, output: Any) -> None:
+            given[path] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    for path, module in subject.hf.named_modules():
+        handles.append(module.register_forward_hook(keep(path)))
+    ids = torch.arange(3, 12)[None]
+    with torch.no_grad():
+        subject.hf(ids, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    found: set[str] = set()
+    for path, value in given.items():
+        try:
+            site = site_of(path, name)
+        except BadSite:
+            continue
+        torch.testing.assert_close(value, read_sites(subject.anatomy, [site], ids)[site], rtol=1e-4, atol=1e-4)
+        found.add(site.name)
+    normed = family in ("gemma2", "gemma3_text", "olmo2")
+    ungated = family in ("gpt2", "gpt_neox")
+    assert found == {"resid"} | (set() if normed else {"mlp_out", "attn_out"}) | ({"mlp_act"} if ungated else set())

@@ -106,6 +106,8 @@ def test_sparsify(transcode: bool, skip: bool, tmp_path: Path, draw: Draw, x: Te
     output = latents @ w["W_dec"] + w["b_dec"] + (x @ w["W_skip"].mT if skip else 0)
     autoencoder = load(folder)
     gives(autoencoder, x, latents, output)
+    save(autoencoder, tmp_path / "saved")
+    same(autoencoder, load(tmp_path / "saved"))
     assert autoencoder.activation == "topk" and autoencoder.k == 5
     assert autoencoder.reads == Site("mlp_in" if transcode else "mlp_out", 5)
     assert autoencoder.writes == Site("mlp_out", 5)

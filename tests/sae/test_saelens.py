@@ -1,7 +1,11 @@
-"""What we save opens in the real SAELens and gives the same numbers, and what it saves opens here."""
+"""What we save opens in the real SAELens and gives the same numbers, and what it saves opens here.
+
+A hook that we name has, in the real TransformerLens, the value of the site.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,9 +18,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import clew
+from clew.models.sites import read_sites
+from clew.nodes import READ_SITES, Site
 from clew.sae import Autoencoder, load, save
 from clew.sae.autoencoder import Activation, Normalisation, Origin
+from clew.sae.formats.names import hook_of, site_of
 
+from ..tiny import tiny_model_folder
 from .drawing import D, drawn
 
 ACTIVATIONS = get_args(Activation)
@@ -43,6 +52,10 @@ OURS_ALONE = {
     "gated": drawn("gated", writes="mlp_out.3", skip=True),
     "layer_norm": replace(drawn("relu", writes="mlp_out.3"), normalisation="layer_norm"),
 }
+FAMILIES = ["llama", "gpt2", "gpt_neox", "gemma2", "olmo2"]
+HOOKS = {hook_of(Site(name, layer)): Site(name, layer) for name in READ_SITES for layer in range(3)}
+HOOKS |= {f"blocks.{layer}.hook_resid_pre": Site("resid", layer - 1) for layer in (1, 2)}
+IDS = torch.arange(3, 15)[None]
 BATCHED = [
     f"{name}-{rescaled}-{scaled}{end}"
     for name in ("batchtopk", "matryoshka")
@@ -70,13 +83,17 @@ class Sides:
     x: Tensor
     ours: dict[str, Tensor]
     theirs: dict[str, Tensor]
+    hooks: dict[str, Tensor]
 
 
 @pytest.fixture(scope="module")
 def sides(tmp_path_factory: pytest.TempPathFactory) -> Sides:
     folder = tmp_path_factory.mktemp("saelens")
     x = 2 * torch.randn(3, 7, D, generator=torch.Generator().manual_seed(5)) + 0.3
-    save_file({"x": x}, folder / "inputs.safetensors")
+    save_file({"x": x, "ids": IDS}, folder / "inputs.safetensors")
+    (folder / "hooks.json").write_text(json.dumps([*HOOKS, "blocks.1.ln2.hook_normalized"]))
+    for family in FAMILIES:
+        tiny_model_folder(folder / "models" / family, family)
     for name, autoencoder in OURS.items():
         save(autoencoder, folder / "ours" / name)
     for name, autoencoder in OURS_ALONE.items():
@@ -91,7 +108,8 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Sides:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    return Sides(folder, x, load_file(folder / "ours.safetensors"), load_file(folder / "theirs.safetensors"))
+    made = [load_file(folder / f"{name}.safetensors") for name in ("ours", "theirs", "hooks")]
+    return Sides(folder, x, *made)
 
 
 def agree(autoencoder: Autoencoder, x: Tensor, made: dict[str, Tensor], name: str) -> None:
@@ -143,3 +161,15 @@ def test_theirs_saved_by_us_is_the_same(sides: Sides, name: str, tmp_path: Path)
 
 def test_every_file_they_saved_was_read(sides: Sides) -> None:
     assert sorted(path.name for path in (sides.folder / "theirs").iterdir()) == sorted(THEIRS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_hook_of_transformer_lens_has_the_value_of_its_site(sides: Sides, family: str) -> None:
+    subject = clew.load(str(sides.folder / "models" / family)).subject
+    for hook, site in HOOKS.items():
+        assert site_of(hook, family) == site
+        ours = read_sites(subject.anatomy, [site], IDS)[site]
+        torch.testing.assert_close(ours, sides.hooks[f"{family}/{hook}"], rtol=1e-4, atol=1e-4)
+    # Why ln2.hook_normalized is refused: between it and what the MLP reads is a weight (in OLMo 2, the whole MLP).
+    read = read_sites(subject.anatomy, [Site("mlp_in", 1)], IDS)[Site("mlp_in", 1)]
+    assert (read - sides.hooks[f"{family}/blocks.1.ln2.hook_normalized"]).abs().max() > 0.1

@@ -55,6 +55,7 @@ def test_added_listed_loaded_removed(theirs: Path, home: Path) -> None:
         "cfg.json", "sae_weights.safetensors",
     ]  # fmt: skip
     same(load(theirs), load("layers.5.mlp"))
+    same(load(theirs), shelf.named("layers.5.mlp"))
     shelf.remove("layers.5.mlp")
     assert shelf.listed() == [] and not list((home / "saes").iterdir())
     with pytest.raises(UnknownAutoencoder):
@@ -73,8 +74,9 @@ def test_under_another_name_and_only_once(theirs: Path, home: Path) -> None:
 def test_names_that_cannot_be(name: str, theirs: Path, home: Path) -> None:
     with pytest.raises(UsageError, match="cannot be a name"):
         shelf.add(theirs, name)
-    with pytest.raises(UnknownAutoencoder):
-        shelf.remove(name)
+    for function in (shelf.remove, shelf.named):
+        with pytest.raises(UnknownAutoencoder):
+            function(name)
     assert not home.exists()
 
 

@@ -41,16 +41,24 @@ def add(
     autoencoder = load(reference, site, writes, model, revision)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", autoencoder.name).strip("-.") if name is None else name
     folder = _check_free(name)
-    partial = folder.with_name(f".{folder.name}{PARTIAL}")
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}{PARTIAL}")
     with on_disk(folder.parent):
         try:
             save(autoencoder, partial)
+            _check_free(name)
             partial.rename(folder)
             sync(folder.parent)
-        except BaseException:
+        finally:
             shutil.rmtree(partial, ignore_errors=True)
-            raise
     return info_of(autoencoder, name)
+
+
+def named(name: str) -> Autoencoder:
+    """The autoencoder of a name on the shelf and nothing else: what a name that came from elsewhere may open.
+
+    Raises UnknownAutoencoder or BadAutoencoder.
+    """
+    return load(shelved(name))
 
 
 def listed() -> Records[AutoencoderInfo]:

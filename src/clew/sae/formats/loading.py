@@ -58,7 +58,7 @@ def load(
         several = fitting or place.found
         names = ", ".join(one.name for one in several[:_SHOWN])
         more = f" and {len(several) - _SHOWN:,} more" if len(several) > _SHOWN else ""
-        what = f"{len(several):,} autoencoders" + ("" if fitting else f", none of which reads {asked.site}")
+        what = f"{len(several):,} autoencoders" + ("" if fitting else f", none of which {asked.words}")
         raise UnknownAutoencoder(f"{place.reference} holds {what}: {names}{more}.", "Name one of them, or its site.")
     return _read(place, fitting, asked)[0]
 
@@ -78,7 +78,7 @@ def load_all(
     place = _place(os.fspath(reference), revision)
     fitting = _fitting(place, asked) if len(place.found) > 1 else place.found
     if not fitting:
-        raise UnknownAutoencoder(f"No autoencoder in {place.reference} reads {asked.site}.", "Leave the site out.")
+        raise UnknownAutoencoder(f"No autoencoder in {place.reference} {asked.words}.", "Leave the site out.")
     return _read(place, fitting, asked)
 
 

@@ -47,14 +47,11 @@ def said(weights: Path) -> Said:
     return Said(site, site, model)
 
 
-def read(weights: Path, asked: Asked, found: Weights | None = None) -> Autoencoder:
-    """The autoencoder of a file, of which `found` is what is in it, if that is known already.
-
-    Raises BadAutoencoder or WrongAutoencoder.
-    """
+def read(weights: Path, asked: Asked) -> Autoencoder:
+    """The autoencoder of a file. Raises BadAutoencoder or WrongAutoencoder."""
     where = said(weights)
     reads, writes = asked.places(where, weights)
-    found = read_pt(weights) if found is None else found
+    found = read_pt(weights)
     activation = found.value("activation") or "ReLU"
     if activation not in ("ReLU", "TopK"):
         raise wrong(weights, f"its activation is {activation!r:.40}, which is not supported")

@@ -76,6 +76,12 @@ class Asked:
             )
         return reads, writes
 
+    @property
+    def words(self) -> str:
+        """The sites asked for, in a sentence's words."""
+        asked = (("reads", self.site), ("writes", self.writes))
+        return " and ".join(f"{verb} {site}" for verb, site in asked if site is not None)
+
     def fits(self, said: Said) -> bool:
         """Whether what is asked for agrees with what files say, as far as they say anything."""
         pairs = ((self.site, said.reads), (self.writes, said.writes))

@@ -79,8 +79,6 @@ def read(weights: Path, asked: Asked) -> Autoencoder:
     reads, writes = asked.places(config.said, weights.parent)
     if config.transcoder and config.normalisation != "none" and not config.own:
         raise wrong(config.path, f"a transcoder with {config.normalisation} on its input alone is not supported")
-    if weights.name != WEIGHTS:
-        raise wrong(weights, f"the weights beside cfg.json are named {WEIGHTS}")
     found = read_safetensors(weights)
     d_in, n, d_out = config.sizes
     if "scaling_factor" in found and not (found.take("scaling_factor", n) == 1).all():
@@ -315,7 +313,7 @@ def _origin(given: Mapping[str, Any], metadata: Mapping[str, Any], kind: str, mo
     tokens = given.get("training_tokens", metadata.get("training_tokens"))
     trained_as = text(metadata.get("training_architecture")) or kind
     return Origin(
-        name=path.parent.name,
+        name=path.absolute().parent.name,
         format="saelens",
         architecture=_TRAINED_AS.get(trained_as, trained_as),
         model=model,

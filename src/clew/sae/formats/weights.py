@@ -77,8 +77,14 @@ def read_safetensors(path: Path) -> Weights:
 
 def write_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors. Raises OSError."""
+    whole: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        # It refuses two names for one piece of memory.
+        shared = any(tensor.untyped_storage().data_ptr() == one.untyped_storage().data_ptr() for one in whole.values())
+        whole[name] = tensor.clone() if shared else tensor
     try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        save_file(whole, path)
     except SafetensorError as error:
         # It gives the system's error as text alone.
         if "os error 28" in str(error):
