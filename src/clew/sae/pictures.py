@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from .records import Histogram, Probe, ToyRun
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+P = ParamSpec("P")
 
 EMERALD, BLUE, ORANGE = "#059669", "#2563eb", "#ea580c"
 _INK = "#123456"  # replaced by the page's own text colour
@@ -35,6 +38,18 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+def _styled(draw: Callable[P, str]) -> Callable[P, str]:
+    @wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> str:
+        from matplotlib import rc_context
+
+        with rc_context(_STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+@_styled
 def density_picture(density: Histogram) -> str:
     """How many latents fire on which share of tokens; those that never do are a bar of their own, on the left."""
     figure, axes = _figure(5.2, 2.6)
@@ -49,6 +64,7 @@ def density_picture(density: Histogram) -> str:
     return _svg(figure)
 
 
+@_styled
 def cosine_picture(cosine: Histogram) -> str:
     """How close the nearest other latent is."""
     figure, axes = _figure(5.2, 2.6)
@@ -62,6 +78,7 @@ def cosine_picture(cosine: Histogram) -> str:
     return _svg(figure)
 
 
+@_styled
 def probe_picture(probes: Sequence[Probe]) -> str:
     """What one latent and a few tell, beside what the whole site tells."""
     labels = list(dict.fromkeys(probe.label for probe in probes))
@@ -86,6 +103,7 @@ def probe_picture(probes: Sequence[Probe]) -> str:
     return _svg(figure)
 
 
+@_styled
 def toy_picture(runs: Sequence[ToyRun], cosines: Sequence[Sequence[float]]) -> str:
     """Of each run the cosines of its features with their latents, sorted, and how many latents fire for how many
     features."""
@@ -101,7 +119,7 @@ def toy_picture(runs: Sequence[ToyRun], cosines: Sequence[Sequence[float]]) -> s
             ordered = np.sort(found)[::-1]
             sorted_axes.plot(np.linspace(0, 100, len(ordered)), ordered, color=colours[run.architecture], linewidth=1.4,
                              label=f"{run.architecture}  {run.mcc:.3f}")  # fmt: skip
-        sorted_axes.set_ylim(-0.03, 1.05)
+        sorted_axes.set_ylim(min(0.0, *(min(found) for _, found in some)) - 0.03, 1.05)
         sorted_axes.set_title(source, fontsize=9, loc="left")
         sorted_axes.set_xlabel("features, the best found first (%)")
         sorted_axes.set_ylabel("cosine with its latent")
@@ -117,29 +135,21 @@ def toy_picture(runs: Sequence[ToyRun], cosines: Sequence[Sequence[float]]) -> s
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.add_subplot()
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
 
 
 def _grid(rows: int) -> tuple[Figure, list[list[Axes]]]:
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(8.4, 3.1 * rows), layout="constrained")
-        axes = figure.subplots(rows, 2, squeeze=False, width_ratios=(3, 2))
-        return figure, axes.tolist()
+    figure = Figure(figsize=(8.4, 3.1 * rows), layout="constrained")
+    return figure, figure.subplots(rows, 2, squeeze=False, width_ratios=(3, 2)).tolist()
 
 
 def _svg(figure: Figure) -> str:
-    from matplotlib import rc_context
-
     drawn = io.StringIO()
-    with rc_context(_STYLE):
-        figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     whole = drawn.getvalue()
     return whole[whole.index("<svg") :].replace(_INK, "currentColor")

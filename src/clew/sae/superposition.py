@@ -22,6 +22,7 @@ class Superposition:
     """A trained toy model; `weight[i]` is the direction of feature i, W's column."""
 
     weight: Float[Tensor, "n d"]
+    bias: Float[Tensor, " n"]
     probability: float
 
     @property
@@ -33,6 +34,10 @@ class Superposition:
         """Of every feature in m samples: 0 where it is off."""
         n = len(self.weight)
         return _features(m, n, self.probability, draw)
+
+    def __call__(self, h: Float[Tensor, "m d"]) -> Float[Tensor, "m n"]:
+        """x': the features as the network reads them back."""
+        return torch.relu(h @ self.weight.T + self.bias)
 
     def sample(self, m: int, draw: torch.Generator) -> tuple[Float[Tensor, "m d"], Float[Tensor, ""]]:
         """m hidden activations, and how many features that it keeps are on in one on average."""
@@ -70,7 +75,7 @@ def trained(
         loss.backward()
         adam.step()
         decay.step()
-    return Superposition(weight.detach(), probability)
+    return Superposition(weight.detach(), bias.detach(), probability)
 
 
 def _features(m: int, n: int, probability: float, draw: torch.Generator) -> Float[Tensor, "m n"]:

@@ -37,6 +37,7 @@ SITE = Site("resid", 0)  # a recipe needs one; nothing is read from it
 BATCH = 512
 JUDGED = 20_000  # fresh samples that a trained autoencoder is judged on
 LEARNING_RATE = 3e-3
+_ASLEEP = -1e3  # a bias, where activations have a mean square of 1
 SPARSITY = {"relu": 1.0, "jumprelu": 0.3}  # λ; others are told k
 
 
@@ -53,12 +54,17 @@ class Truth(Protocol):
 
 @dataclass(frozen=True)
 class Lesson:
-    """How a trainer is run on a source. Warm-up and decay are shares of the run."""
+    """How a trainer is run on a source. Warm-up and decay are shares of the run.
+
+    `asleep` is the share of latents that start with a bias so low that nothing makes them fire: what resampling is for,
+    since no gradient wakes them.
+    """
 
     samples: int
     batch: int = BATCH
     warmup: float = 0.05
     decay: float = 0.2
+    asleep: float = 0.0
     seed: int = 0
 
 
@@ -156,6 +162,8 @@ def learn(recipe: Recipe, truth: Truth, lesson: Lesson) -> Autoencoder:
         steps=steps, batch=lesson.batch, dead_after=max(lesson.batch, lesson.samples // 10), warmup=lesson.warmup,
         decay=lesson.decay, clip=1.0, sample=sample * scale,
     )  # fmt: skip
+
+    trainer.weights["b_enc"][: int(lesson.asleep * recipe.latents)] = _ASLEEP
 
     def batches(n: int) -> Iterator[Float[Tensor, "b d"]]:
         for _ in range(n):
