@@ -32,6 +32,10 @@ export function RelationsPanel({
   hasAtlas: boolean;
 }) {
   const { data, error, isPlaceholderData, refetch } = useWeights(id);
+  // A latent's number is at the end of its name, which must not be cut off.
+  const long = [data?.fed_by, data?.feeds, data?.alike].some((found) =>
+    found?.some((relation) => relation.id.startsWith("latent")),
+  );
   return (
     <Panel title="Related components">
       <div className="flex flex-col gap-3 px-3 pb-3">
@@ -39,7 +43,7 @@ export function RelationsPanel({
           <Notice error={error}>{canRetry(error) && <Button onClick={() => refetch()}>Retry</Button>}</Notice>
         ) : data ? (
           <div
-            className={`grid grid-cols-[repeat(auto-fit,minmax(11.5rem,1fr))] gap-x-4 gap-y-3 ${isPlaceholderData ? "stale" : ""}`}
+            className={`grid ${long ? "grid-cols-[repeat(auto-fit,minmax(15rem,1fr))]" : "grid-cols-[repeat(auto-fit,minmax(11.5rem,1fr))]"} gap-x-4 gap-y-3 ${isPlaceholderData ? "stale" : ""}`}
           >
             <Relations
               title="Fed by"

@@ -185,6 +185,8 @@ export function NodeTable({
   };
   const showAll = () =>
     onChange({ find: "", kinds: [], layers: [], positions: [], sources: [], disagree: false });
+  // A latent's number is at the end of its name, which must not be cut off.
+  const nameWidth = answer.autoencoders.length > 0 ? 13.5 : 9.25;
   const measurable = [...chosen].filter((id) => noVerify(id, view.ablation) === null);
   const editable = rows.filter((row) => chosen.has(row.id) && noEdit(row) === null).map(({ id }) => id);
 
@@ -325,7 +327,14 @@ export function NodeTable({
         aria-rowcount={rows.length + 1}
         className={`max-h-[34rem] overflow-auto border-t border-line ${stale ? "stale" : ""}`}
       >
-        <div style={{ minWidth: `${18.5 + 5 * (columns.length - 2)}rem` }}>
+        <div
+          style={
+            {
+              "--node-name": `${nameWidth}rem`,
+              minWidth: `${9.25 + nameWidth + 5 * (columns.length - 2)}rem`,
+            } as React.CSSProperties
+          }
+        >
           <div
             role="row"
             aria-rowindex={1}

@@ -5,7 +5,7 @@ import { api } from "../../api/client";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
-import { Field, INPUT } from "./Field";
+import { Field } from "./Field";
 
 /** Takes an autoencoder of a folder or of the hub onto the shelf. */
 export function AddPanel({
@@ -46,40 +46,31 @@ export function AddPanel({
         }}
       >
         <Field
+          field={field}
           label="Folder or repository"
           help="of SAELens, sparsify, dictionary_learning or OpenAI’s format"
-        >
-          <input
-            ref={field}
-            value={reference}
-            placeholder="EleutherAI/sae-SmolLM2-135M-64x/layers.10.mlp"
-            spellCheck={false}
-            autoCapitalize="off"
-            onChange={(event) => setReference(event.target.value)}
-            className={`${INPUT} font-mono`}
-          />
-        </Field>
+          value={reference}
+          placeholder="EleutherAI/sae-SmolLM2-135M-64x/layers.10.mlp"
+          onChange={(event) => setReference(event.target.value)}
+          className="font-mono"
+        />
         <div className="grid grid-cols-2 gap-2">
-          <Field label="Site" help="if its files do not say">
-            <input
-              value={site}
-              placeholder="mlp_out.10"
-              spellCheck={false}
-              autoCapitalize="off"
-              onChange={(event) => setSite(event.target.value)}
-              className={`${INPUT} font-mono`}
-            />
-          </Field>
-          <Field label="Name" help="on the shelf">
-            <input
-              value={name}
-              placeholder="made of the reference"
-              spellCheck={false}
-              autoCapitalize="off"
-              onChange={(event) => setName(event.target.value)}
-              className={`${INPUT} font-mono placeholder:font-sans`}
-            />
-          </Field>
+          <Field
+            label="Site"
+            help="if its files do not say"
+            value={site}
+            placeholder="mlp_out.10"
+            onChange={(event) => setSite(event.target.value)}
+            className="font-mono"
+          />
+          <Field
+            label="Name"
+            help="on the shelf"
+            value={name}
+            placeholder="made of the reference"
+            onChange={(event) => setName(event.target.value)}
+            className="font-mono placeholder:font-sans"
+          />
         </div>
         <div className="flex items-center gap-2">
           <Button

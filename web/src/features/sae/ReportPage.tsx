@@ -3,6 +3,7 @@ import { useAutoencoders, useReport } from "../../api/autoencoders";
 import { canRetry, Failure } from "../../api/client";
 import { useStatus } from "../../api/queries";
 import type { Autoencoder, Report } from "../../api/types";
+import { useAsked } from "../../components/asked";
 import { Button, CopyButton } from "../../components/Button";
 import { download } from "../../components/download";
 import { Icon } from "../../components/Icon";
@@ -12,7 +13,7 @@ import { Panel } from "../../components/Panel";
 import { amount, count, percent, seconds, short, signed } from "../../format/number";
 import { useQueryString } from "../../url/address";
 import { readReportView, writeReportView } from "../../url/reportView";
-import { AUTOENCODERS, trainingAddress } from "../../url/route";
+import { AUTOENCODERS, debuggerAddress, trainingAddress } from "../../url/route";
 import { Bars } from "./Bars";
 import { Judge } from "./Judge";
 import { measuresOf } from "./measures";
@@ -72,7 +73,22 @@ export function ReportPage({ name }: { name: string }) {
       {data ? (
         <>
           <div className="grid grid-cols-[minmax(0,1fr)] items-start gap-3 xl:grid-cols-[minmax(0,1fr)_minmax(0,34rem)]">
-            <Measures report={data} />
+            <div className="flex min-w-0 flex-col gap-3">
+              <Measures report={data} />
+              <Panel
+                title="What few latents tell"
+                actions={
+                  <span
+                    className="ml-auto text-2xs text-ink-3"
+                    title="A probe on the latents that tell most; balanced, on text it was not fitted on"
+                  >
+                    balanced accuracy of a probe
+                  </span>
+                }
+              >
+                <ProbeTable probes={data.probes} />
+              </Panel>
+            </div>
             <div className="flex min-w-0 flex-col gap-3">
               <Losses report={data} />
               <Panel
@@ -111,22 +127,9 @@ export function ReportPage({ name }: { name: string }) {
                   />
                 </div>
               </Panel>
-              <Panel
-                title="What few latents tell"
-                actions={
-                  <span
-                    className="ml-auto text-2xs text-ink-3"
-                    title="A probe on the latents that tell most; balanced, on text it was not fitted on"
-                  >
-                    balanced accuracy of a probe
-                  </span>
-                }
-              >
-                <ProbeTable probes={data.probes} />
-              </Panel>
             </div>
           </div>
-          <Samples name={name} report={data} view={view} onChange={change} />
+          <Samples name={name} site={data.autoencoder.writes} report={data} view={view} onChange={change} />
         </>
       ) : found && !found.judged ? (
         <Unjudged autoencoder={found} />
@@ -142,6 +145,10 @@ export function ReportPage({ name }: { name: string }) {
   );
 }
 
+/** A link that looks like a button. */
+const BUTTON =
+  "inline-flex h-6.5 items-center rounded border border-line bg-panel px-2 text-xs text-ink-2 hover:border-line-strong hover:text-ink";
+
 function Head({
   name,
   autoencoder,
@@ -153,18 +160,28 @@ function Head({
   report: Report | undefined;
   model: string;
 }) {
+  const asked = useAsked();
   const training = name.includes("/") ? name.slice(0, name.indexOf("/")) : null;
   return (
     <section aria-label="Autoencoder" className="rounded-md border border-line bg-panel px-3 py-2.5">
       <div className="flex flex-wrap items-center gap-x-3 gap-y-2">
         <h1 className="min-w-0 font-mono text-base font-semibold break-all">{name}</h1>
         <div className="ml-auto flex flex-wrap items-center gap-1.5">
-          {training !== null && (
+          {autoencoder?.fits && (
             <Link
-              href={trainingAddress(training)}
-              className="inline-flex h-6.5 items-center rounded border border-line bg-panel px-2 text-xs text-ink-2 hover:border-line-strong hover:text-ink"
-              title="Its curves"
+              href={debuggerAddress({
+                prompt: asked?.prompt ?? "",
+                bos: asked?.bos ?? false,
+                autoencoders: [name],
+              })}
+              className={BUTTON}
+              title="Explain a token with its latents in place of what they stand for"
             >
+              In the debugger
+            </Link>
+          )}
+          {training !== null && (
+            <Link href={trainingAddress(training)} className={BUTTON} title="Its curves">
               Its training
             </Link>
           )}

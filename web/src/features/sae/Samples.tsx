@@ -4,6 +4,8 @@ import { reportKey } from "../../api/autoencoders";
 import { api } from "../../api/client";
 import type { LatentSample, Rating, Report } from "../../api/types";
 import { activationTint } from "../../colour/scale";
+import { useAsked } from "../../components/asked";
+import { Link } from "../../components/Link";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
 import { Segmented } from "../../components/Segmented";
@@ -14,6 +16,7 @@ import { useKeys } from "../../components/useKeys";
 import { amount, percent, signed } from "../../format/number";
 import type { Change } from "../../url/address";
 import { type ReportView, SHOWN, type Shown } from "../../url/reportView";
+import { componentAddress } from "../../url/route";
 
 const RATINGS: readonly { value: Rating; key: string; title: string; look: string }[] = [
   { value: "readable", key: "r", title: "One can say what it fires on", look: "border-good! text-good!" },
@@ -25,6 +28,8 @@ const RATINGS: readonly { value: Rating; key: string; title: string; look: strin
   },
   { value: "dead", key: "d", title: "It fires on nothing, or on noise", look: "border-bad! text-bad!" },
 ];
+/** Excerpts of a latent that are shown at once. */
+const FIRST = 3;
 const EMPTY: Record<Shown, string> = {
   all: "No latent was drawn: judge with samples to look at some.",
   unrated: "All that were drawn are rated.",
@@ -36,16 +41,20 @@ const EMPTY: Record<Shown, string> = {
 /** Latents drawn at random with the text they fire on most, for a person to say whether they can be read. */
 export function Samples({
   name,
+  site,
   report,
   view,
   onChange,
 }: {
   name: string;
+  /** Where its latents write. */
+  site: string;
   report: Report;
   view: ReportView;
   onChange: Change<ReportView>;
 }) {
   const client = useQueryClient();
+  const asked = useAsked();
   const [failed, setFailed] = useState<Error | null>(null);
   const { samples } = report;
   // What is rated while "unrated" is shown stays until the list is asked for anew: nothing jumps from under the hand.
@@ -154,6 +163,11 @@ export function Samples({
           {rows.map((row) => (
             <Sample
               key={row.index}
+              address={componentAddress(`latent.${site}.${row.index}`, {
+                prompt: asked?.prompt ?? "",
+                bos: asked?.bos ?? false,
+                autoencoders: [name],
+              })}
               sample={row}
               active={row.index === view.latent}
               onRate={rate}
@@ -173,17 +187,21 @@ function Key({ children }: { children: string }) {
 }
 
 const Sample = memo(function Sample({
+  address,
   sample,
   active,
   onRate,
   onLook,
 }: {
+  /** Of its page. */
+  address: string;
   sample: LatentSample;
   active: boolean;
   onRate: (index: number, rating: Rating) => void;
   onLook: () => void;
 }) {
   const { index, density, maximum, mean_active, max_cosine, excerpts, rating } = sample;
+  const [all, setAll] = useState(false);
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: j and k do the same
     <li
@@ -194,7 +212,13 @@ const Sample = memo(function Sample({
       className={`border-b border-line px-3 py-2 last:border-b-0 ${active ? "bg-raised/60 shadow-[inset_2px_0_0_var(--focus)]" : ""}`}
     >
       <div className="flex flex-wrap items-center gap-x-3 gap-y-1 pb-1">
-        <span className="font-mono text-xs font-semibold">latent {index}</span>
+        <Link
+          href={address}
+          title="Its page: what it does on your prompt, what it pushes"
+          className="font-mono text-xs font-semibold underline decoration-line-strong decoration-1 underline-offset-2 hover:decoration-current"
+        >
+          latent {index}
+        </Link>
         <span className="num flex flex-wrap gap-x-3 text-2xs text-ink-3">
           <span title="Share of the tokens read that it fired on">on {percent(density)} of tokens</span>
           <span title="Its largest activation">max {amount(maximum)}</span>
@@ -230,13 +254,23 @@ const Sample = memo(function Sample({
         <p className="text-xs text-ink-3">It fired on none of the tokens that were read.</p>
       ) : (
         <ol className="flex flex-col gap-1">
-          {excerpts.map((excerpt, i) => (
+          {excerpts.slice(0, all ? undefined : FIRST).map((excerpt, i) => (
             // biome-ignore lint/suspicious/noArrayIndexKey: excerpts never move
             <li key={i}>
               <ExcerptText excerpt={excerpt} max={maximum} />
             </li>
           ))}
         </ol>
+      )}
+      {excerpts.length > FIRST && (
+        <button
+          type="button"
+          aria-expanded={all}
+          onClick={() => setAll(!all)}
+          className="mt-0.5 ml-14 text-2xs text-ink-3 hover:text-ink hover:underline"
+        >
+          {all ? "only the strongest" : `${excerpts.length - FIRST} more`}
+        </button>
       )}
     </li>
   );

@@ -3,6 +3,7 @@ import { type RefObject, useEffect, useRef, useState } from "react";
 import { SHELF } from "../../api/autoencoders";
 import { api } from "../../api/client";
 import type { Autoencoder } from "../../api/types";
+import { useAsked } from "../../components/asked";
 import { Button, CopyButton } from "../../components/Button";
 import { download } from "../../components/download";
 import { Icon } from "../../components/Icon";
@@ -12,7 +13,7 @@ import { Panel } from "../../components/Panel";
 import { useKeys } from "../../components/useKeys";
 import { amount, count, percent, short } from "../../format/number";
 import { type Change, go } from "../../url/address";
-import { autoencoderAddress, TRAIN } from "../../url/route";
+import { autoencoderAddress, debuggerAddress, TRAIN } from "../../url/route";
 import type { ShelfColumn, ShelfView } from "../../url/shelfView";
 import { Confirm } from "./Confirm";
 import { architectureOf, siteOf, toCsv } from "./shelf";
@@ -99,6 +100,7 @@ export function ShelfTable({
   onChange: Change<ShelfView>;
 }) {
   const client = useQueryClient();
+  const asked = useAsked();
   const [active, setActive] = useState(-1);
   const [failed, setFailed] = useState<Error | null>(null);
   const body = useRef<HTMLTableSectionElement>(null);
@@ -279,6 +281,19 @@ export function ShelfTable({
                   </td>
                   <td className="px-3 text-right whitespace-nowrap">
                     <span className="inline-flex items-center gap-1.5">
+                      {row.fits && (
+                        <Link
+                          href={debuggerAddress({
+                            prompt: asked?.prompt ?? "",
+                            bos: asked?.bos ?? false,
+                            autoencoders: [row.name],
+                          })}
+                          className="inline-flex h-6.5 items-center rounded border border-line bg-panel px-2 text-ink-2 hover:border-line-strong hover:text-ink"
+                          title="Explain a token with its latents in place of what they stand for"
+                        >
+                          Debug
+                        </Link>
+                      )}
                       {!row.judged && row.fits && (
                         <Link
                           href={autoencoderAddress(row.name)}

@@ -20,7 +20,7 @@ import {
   writeTrainForm,
 } from "../../url/trainForm";
 import { costOf } from "./cost";
-import { Field, INPUT } from "./Field";
+import { Field } from "./Field";
 import { DEFAULTS, firstSite, hasK, type Plan, planOf, recipeName, widthOf } from "./plan";
 import { SitePicker } from "./SitePicker";
 import { trainCommand, trainPython } from "./trainExports";
@@ -77,18 +77,15 @@ function Form({ form, model, onChange }: { form: TrainForm; model: Model; onChan
     onChange(part, "replace");
   };
   const text = (field: TextField, label: string, placeholder: string | number, help?: string) => (
-    <Field label={label} help={help} problem={problems[field] ?? null}>
-      <input
-        value={form[field]}
-        placeholder={String(placeholder)}
-        spellCheck={false}
-        autoCapitalize="off"
-        autoComplete="off"
-        aria-invalid={problems[field] !== undefined}
-        onChange={(event) => set({ [field]: event.target.value })}
-        className={`${INPUT} num`}
-      />
-    </Field>
+    <Field
+      label={label}
+      help={help}
+      problem={problems[field] ?? null}
+      value={form[field]}
+      placeholder={String(placeholder)}
+      onChange={(event) => set({ [field]: event.target.value })}
+      className="num"
+    />
   );
   const sites = form.sites ?? [firstSite(model)];
   const first = sites[0] ?? firstSite(model);
@@ -160,38 +157,27 @@ function Form({ form, model, onChange }: { form: TrainForm; model: Model; onChan
         </Panel>
         <Panel title="On which text">
           <div className="grid grid-cols-1 gap-x-3 gap-y-2 px-3 pb-3 sm:grid-cols-2">
-            <Field label="Tokens" problem={problems.tokens ?? null}>
-              <span className="flex gap-1.5">
-                <input
-                  value={form.tokens}
-                  placeholder={short(DEFAULTS.tokens)}
-                  inputMode="text"
-                  autoComplete="off"
-                  aria-invalid={problems.tokens !== undefined}
-                  onChange={(event) => set({ tokens: event.target.value })}
-                  className={`${INPUT} num`}
-                />
-                {LENGTHS.map((n) => (
-                  <Button key={n} className="num" onClick={() => set({ tokens: short(n) })}>
-                    {short(n)}
-                  </Button>
-                ))}
-              </span>
-            </Field>
+            <Field
+              label="Tokens"
+              problem={problems.tokens ?? null}
+              value={form.tokens}
+              placeholder={short(DEFAULTS.tokens)}
+              onChange={(event) => set({ tokens: event.target.value })}
+              className="num"
+              beside={LENGTHS.map((n) => (
+                <Button key={n} className="num" onClick={() => set({ tokens: short(n) })}>
+                  {short(n)}
+                </Button>
+              ))}
+            />
             <Field
               label="Corpus"
               help="a folder, a file, or a dataset of the hub"
-              problem={problems.corpus ?? null}
-            >
-              <input
-                value={form.corpus}
-                placeholder="the English documentation that ships with Python"
-                spellCheck={false}
-                autoCapitalize="off"
-                onChange={(event) => set({ corpus: event.target.value })}
-                className={`${INPUT} not-placeholder-shown:font-mono`}
-              />
-            </Field>
+              value={form.corpus}
+              placeholder="the English documentation that ships with Python"
+              onChange={(event) => set({ corpus: event.target.value })}
+              className="not-placeholder-shown:font-mono"
+            />
           </div>
         </Panel>
         <details
@@ -269,18 +255,16 @@ function Form({ form, model, onChange }: { form: TrainForm; model: Model; onChan
         error={train.error}
         onStart={start}
       >
-        <Field label="Name" help="of its folder" problem={problems.name ?? null}>
-          <input
-            value={form.name}
-            placeholder={plan.name}
-            spellCheck={false}
-            autoCapitalize="off"
-            aria-invalid={problems.name !== undefined}
-            onChange={(event) => set({ name: event.target.value })}
-            onKeyDown={(event) => event.key === "Enter" && start()}
-            className={`${INPUT} font-mono`}
-          />
-        </Field>
+        <Field
+          label="Name"
+          help="of its folder"
+          problem={problems.name ?? null}
+          value={form.name}
+          placeholder={plan.name}
+          onChange={(event) => set({ name: event.target.value })}
+          onKeyDown={(event) => event.key === "Enter" && start()}
+          className="font-mono"
+        />
         {taken.includes(form.name.trim()) && (
           <Tick
             label="replace what is there"
