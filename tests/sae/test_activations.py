@@ -162,11 +162,11 @@ def test_a_buffer_gives_each_row_once_and_never_starves(
     for _ in range(total // batch):
         while not buffer.is_ready:
             buffer.read()
-        most = max(most, held(buffer))
+        most = max(most, buffer.held)
         rows = buffer.draw(batch)
         assert {len(values) for values in rows.values()} == {batch}
         drawn += keys(rows)
-        left = held(buffer)
+        left = buffer.held
     assert most < min(size, total) + source.most, "no more is held than was said"
     assert left < source.most, "what is left over is a part of the last forward pass"
     # The same stream, without a buffer.
@@ -180,11 +180,6 @@ def test_a_buffer_gives_each_row_once_and_never_starves(
     assert drawn != streamed[: len(drawn)]
 
 
-def held(buffer: Buffer) -> int:
-    rows, _ = buffer.state()
-    return len(rows[str(SITES[0])])
-
-
 def test_a_buffer_mixes_what_it_holds_with_what_comes(subject: SubjectModel, contexts: Contexts) -> None:
     source = stream(subject, contexts)
     buffer = Buffer(source, 1000, 2200, seed=0)
@@ -194,7 +189,7 @@ def test_a_buffer_mixes_what_it_holds_with_what_comes(subject: SubjectModel, con
     lowest = len(before)
     while buffer.is_ready:
         buffer.draw(50)
-        lowest = min(lowest, held(buffer))
+        lowest = min(lowest, buffer.held)
     assert 450 <= lowest < 500, "half is left when it is filled up"
     while not buffer.is_ready:
         buffer.read()

@@ -276,6 +276,8 @@ def test_what_was_learned_explains_the_sites_as_the_model_has_them(model: Model,
 def test_what_a_training_tells(undisturbed: tuple[Path, list[TrainEvent]]) -> None:
     out, events = undisturbed
     states = [event for event in events if isinstance(event, TrainingState)]
+    # How many of these there are is a matter of time.
+    states = [state for state in states if not state.message.startswith("Filling the buffer:")]
     points = [event for event in events if isinstance(event, TrainPoint)]
     assert points == list(read_log(out))
     assert [state.saved for state in states] == [0, 0, *range(B * 10, B * 48, B * 10), B * 48]

@@ -116,9 +116,9 @@ class Buffer:
 
     def __init__(self, stream: Stream, size: int, total: int, seed: int) -> None:
         self.stream = stream
-        self._size, self._total, self._seed = min(size, total), total, seed
+        self.size, self._total, self._seed = min(size, total), total, seed
         self._rows: Rows = {}
-        self._free = torch.arange(self._size + stream.most - 1)  # a pass begins with at most size − 1 rows held
+        self._free = torch.arange(self.size + stream.most - 1)  # a pass begins with at most size − 1 rows held
         self._ready = self._waiting = torch.zeros(0, dtype=torch.long)  # where rows lie: mixed, and yet to be mixed
         self._given = self._taken = self._mixed = 0
         self._filling = True
@@ -133,7 +133,7 @@ class Buffer:
         n = len(rows[self.stream.sites[0]])
         self._store(rows, n)
         self._taken += n
-        if self._held >= self._size or self._taken >= self._total:
+        if self.held >= self.size or self._taken >= self._total:
             order = torch.cat((self._ready, self._waiting))
             generator = torch.Generator().manual_seed(_seed(self._seed, "mix", self._mixed))
             self._ready = order[torch.randperm(len(order), generator=generator)]
@@ -143,12 +143,12 @@ class Buffer:
 
     def draw(self, n: int) -> Rows:
         """The next `n` rows of every site, as the model gave them."""
-        assert self.is_ready and n <= min(self._size, self._total - self._given)
+        assert self.is_ready and n <= min(self.size, self._total - self._given)
         rows = self.first(n)
         self._free = torch.cat((self._free, self._ready[:n]))
         self._ready = self._ready[n:]
         self._given += n
-        self._filling = self._taken < self._total and len(self._ready) < max(self._size // 2, n)
+        self._filling = self._taken < self._total and len(self._ready) < max(self.size // 2, n)
         return rows
 
     def first(self, n: int) -> Rows:
@@ -197,7 +197,8 @@ class Buffer:
         self._filling = numbers["filling"]
 
     @property
-    def _held(self) -> int:
+    def held(self) -> int:
+        """Rows that are there, mixed or not."""
         return len(self._ready) + len(self._waiting)
 
     def _store(self, rows: Rows, n: int) -> None:

@@ -47,7 +47,7 @@ TrainEvent = TrainingState | TrainPoint | Resampled
 
 _MEASURED = 8  # contexts that are not trained on, for the CE recovered; at most a tenth of all
 _SHARD = 262_144  # tokens of text in a file
-_FLUSHED = 2.0  # seconds between two writings of the log
+_TOLD = 2.0  # seconds between two writings of the log
 _PACE = 30.0  # seconds that the speed is a mean of
 _GO_ON = "the same command goes on from there."
 
@@ -139,7 +139,7 @@ class _Training:
         self._total = plan.steps * plan.batch
         self._sites = sorted({site for recipe in plan.recipes for site in (recipe.site, recipe.target)})
         self._first = max(plan.skip, int(plan.bos))
-        self._log, self._flushed = Log(folder), time.monotonic()
+        self._log, self._told = Log(folder), time.monotonic()
         self._learners: list[Learner] = []
         self._scales: dict[str, float] = {}
         self._step = self._saved = manifest.saved // plan.batch
@@ -228,6 +228,9 @@ class _Training:
                 return
             if not self._buffer.is_ready:
                 self._buffer.read()
+                if not self._learners and self._is_time():
+                    held, size = self._buffer.held, self._buffer.size
+                    yield self._tell("running", f"Filling the buffer: {held:,} of {size:,} tokens.")
                 continue
             if not self._learners:
                 self._begin()
@@ -248,6 +251,7 @@ class _Training:
         self._learners = [
             Learner.begin(recipe, self._plan, self._scales, self._buffer) for recipe in self._plan.recipes
         ]
+        self._tell("running")
 
     def _resample(self) -> Iterator[Resampled]:
         # Asked before a step and not after the last: what is due when it is stopped is done when it goes on.
@@ -272,10 +276,9 @@ class _Training:
         for point in points:
             self._log.add(point)
             self._track(point)
-        if time.monotonic() - self._flushed >= _FLUSHED:
+        if self._is_time():
             self._log.flush()
             self._tell("running")
-            self._flushed = time.monotonic()
         yield from points
 
     def _ce_recovered(self, learner: Learner) -> float | None:
@@ -352,6 +355,13 @@ class _Training:
     @property
     def _tokens(self) -> int:
         return self._step * self._plan.batch
+
+    def _is_time(self) -> bool:
+        """Whether others are to be told again."""
+        now = time.monotonic()
+        is_time = now - self._told >= _TOLD
+        self._told = now if is_time else self._told
+        return is_time
 
     def _crossed(self, every: int) -> bool:
         """Whether the last step went over a multiple of so many tokens."""
