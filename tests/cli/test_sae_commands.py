@@ -20,6 +20,8 @@ from clew.nodes import Site
 from clew.sae import Recipe, TrainingPlan, load, load_all
 from clew.sae.ratings import ratings_of
 from clew.sae.records import Histogram, Resampled
+from clew.sae.report import read_report
+from clew.sae.toy import toy
 from clew.sae.training import read_log, state_of, training
 
 from .conftest import Run
@@ -223,6 +225,57 @@ def test_the_shelf(clew: Run, home: Path, trained: Path) -> None:
     assert json.loads(clew("sae", "remove", "mine", "--json").stdout) == {"removed": "mine"}
     assert clew("sae", "remove", "mine").exit_code == 2
     assert "No autoencoders yet" in clew("sae", "list").stdout
+
+
+def test_judging_what_was_trained(clew: Run, tiny: str, home: Path, trained: Path, corpus: str) -> None:
+    options = ("--model", tiny, "--corpus", corpus, "--tokens", "1000", "--losses", "500", "--samples", "2")
+    result = clew("sae", "eval", str(trained), *options, "--json")
+    assert result.exit_code == 0, result.stderr
+    reports = json.loads(result.stdout)["reports"]
+    names = ["mlp_out.1-relu-16-l3", "mlp_out.1-topk-16-k2"]
+    assert [report["autoencoder"]["name"] for report in reports] == names
+    for name, report in zip(names, reports, strict=True):
+        kept = json.loads(json.dumps(read_report(trained / name).to_dict()))
+        assert report == {**kept, "page": str(trained / name / "report.html")}
+        assert Path(report["page"]).is_file()
+        assert f"Probing latents… ({trained.name}/{name})" in result.stderr
+    shown = clew("sae", "eval", str(trained / names[1]), *options, "--out", str(home / "out"))
+    assert shown.exit_code == 0, shown.stderr
+    words = ("FVU", "CE recovered", "dead", "told by latents", "whole site", f"{home / 'out' / 'report.html'}")
+    assert all(word in shown.stdout for word in words)
+    assert "0 is all explained" in shown.stdout
+    narrow = clew("sae", "eval", str(trained / names[1]), *options, "--out", str(home / "out"), width=60)
+    assert "0 is all explained" not in narrow.stdout
+
+
+def test_what_cannot_be_judged_is_explained(clew: Run, tiny: str, home: Path, trained: Path) -> None:
+    for arguments, says in (
+        (("nowhere",), "There is no autoencoder"),
+        ((str(trained), "--out", str(home)), "--out is one folder"),
+        ((str(trained), "--corpus", "./nowhere"), "There is no file or folder"),
+        ((str(trained), "--model", "./nowhere"), "There is no model"),
+    ):
+        result = clew("sae", "eval", *arguments)
+        assert (result.exit_code, result.stdout) == (2, ""), arguments
+        assert says in result.stderr
+
+
+def test_toy_models(clew: Run, tmp_path: Path) -> None:
+    small = ("--features", "16", "--width", "8", "--l0", "1.5", "--samples", "6000")
+    picture = tmp_path / "toy.svg"
+    result = clew("sae", "toy", *small, "--source", "synthetic", "--architecture", "topk", "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    found = toy(["topk"], "synthetic", features=16, width=8, l0=1.5, samples=6000).to_dict()
+    for run in (*document["runs"], *found["runs"]):
+        del run["seconds"]
+    assert document == found
+    shown = clew("sae", "toy", *small, "--source", "both", "--architecture", "relu", "--picture", str(picture))
+    assert shown.exit_code == 0, shown.stderr
+    assert all(word in shown.stdout for word in ("MCC", "true L0", "synthetic", "superposition", str(picture)))
+    assert "<svg" in picture.read_text()
+    for wrong in (("--source", "text"), ("--architecture", "vanilla"), ("--features", "1")):
+        assert clew("sae", "toy", *wrong).exit_code == 2
 
 
 def test_blocks_show_what_is_not_zero() -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..sae.places import Place
     from ..sae.records import EvaluationProgress, Probe, Report
 
+_ROOM_FOR_MEANINGS = 100  # terminal columns
 _STAGES = {
     "read": "Reading text",
     "activations": "Reading the site",
@@ -116,7 +117,7 @@ def evaluate(
         print_json({"reports": [{**report.to_dict(), "page": str(page.absolute())} for report, page in kept]})
         return
     terminal = console()
-    terminal.print(_table([report for report, _ in kept]))
+    terminal.print(_table([report for report, _ in kept], terminal.width))
     for report, page in kept:
         terminal.print()
         _show_probes(terminal, report)
@@ -169,16 +170,18 @@ def _followed(terminal: Console, name: str, steps: Iterable[EvaluationProgress])
     return report
 
 
-def _table(reports: Sequence[Report]) -> Table:
-    """One row a measure, one column an autoencoder."""
+def _table(reports: Sequence[Report], width: int) -> Table:
+    """One row a measure, one column an autoencoder; how to read it where there is room."""
     table = plain_table()
     table.add_column("measure", no_wrap=True)
     for report in reports:
         table.add_column(report.autoencoder.name, justify="right", overflow="fold")
-    table.add_column("", style="dim", overflow="fold")
+    roomy = width >= _ROOM_FOR_MEANINGS
+    if roomy:
+        table.add_column("", style="dim", overflow="fold")
     rows = [_measures(report) for report in reports]
     for i, (name, _, meaning) in enumerate(rows[0]):
-        table.add_row(Text(name, "bold"), *(measures[i][1] for measures in rows), meaning)
+        table.add_row(Text(name, "bold"), *(measures[i][1] for measures in rows), *([meaning] if roomy else []))
     return table
 
 
