@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from clew.errors import BadAutoencoder, UnknownAutoencoder, UsageError
+from clew.errors import BadAutoencoder, Busy, UnknownAutoencoder, UsageError
 from clew.nodes import Site
 from clew.records import Records
 from clew.sae import load, save, shelf
@@ -55,7 +56,6 @@ def test_added_listed_loaded_removed(theirs: Path, home: Path) -> None:
         "cfg.json", "sae_weights.safetensors",
     ]  # fmt: skip
     same(load(theirs), load("layers.5.mlp"))
-    same(load(theirs), shelf.named("layers.5.mlp"))
     shelf.remove("layers.5.mlp")
     assert shelf.listed() == [] and not list((home / "saes").iterdir())
     with pytest.raises(UnknownAutoencoder):
@@ -74,9 +74,8 @@ def test_under_another_name_and_only_once(theirs: Path, home: Path) -> None:
 def test_names_that_cannot_be(name: str, theirs: Path, home: Path) -> None:
     with pytest.raises(UsageError, match="cannot be a name"):
         shelf.add(theirs, name)
-    for function in (shelf.remove, shelf.named):
-        with pytest.raises(UnknownAutoencoder):
-            function(name)
+    with pytest.raises(UnknownAutoencoder):
+        shelf.remove(name)
     assert not home.exists()
 
 
@@ -103,6 +102,12 @@ def test_those_in_a_training(home: Path) -> None:
     assert found[0].tokens == 12_345 and found[0].dtype == "bfloat16" and found[0].architecture == "batchtopk"
     assert load("mine/mlp_out.10-topk-4608-k32").reads == Site("mlp_out", 10)
     assert load("mine", site="mlp_out.2").reads == Site("mlp_out", 2)
+    with pytest.raises(UnknownAutoencoder, match="neither"):
+        shelf.remove("mine/checkpoint")
+    lock = FileLock(training / "training.lock")
+    for name in ("mine", "mine/mlp_out.2-topk-4608-k32"):
+        with lock, pytest.raises(Busy):
+            shelf.remove(name)
     shelf.remove("mine/mlp_out.2-topk-4608-k32")
     assert [info.reference for info in shelf.listed()] == ["mine/mlp_out.10-topk-4608-k32"]
     shelf.remove("mine")

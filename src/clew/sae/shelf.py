@@ -17,11 +17,10 @@ from ..errors import BadAutoencoder, UnknownAutoencoder, UsageError
 from ..nodes import Site
 from ..records import Records
 from .autoencoder import Autoencoder
+from .folder import MANIFEST, held
 from .formats import load, saelens, save
 from .formats.finding import below, is_shelf_name, shelved
 from .records import AutoencoderInfo
-
-TRAINING = "training.json"  # what a training's folder is known by
 
 
 def add(
@@ -53,14 +52,6 @@ def add(
     return info_of(autoencoder, name)
 
 
-def named(name: str) -> Autoencoder:
-    """The autoencoder of a name on the shelf and nothing else: what a name that came from elsewhere may open.
-
-    Raises UnknownAutoencoder or BadAutoencoder.
-    """
-    return load(shelved(name))
-
-
 def listed() -> Records[AutoencoderInfo]:
     """What is on the shelf and in the trainings there, by name. What cannot be read is left out; `load` says why."""
     root, found = settings.saes_folder(), Records[AutoencoderInfo]()
@@ -75,12 +66,18 @@ def listed() -> Records[AutoencoderInfo]:
 
 
 def remove(name: str) -> None:
-    """Delete an autoencoder of the shelf, or a training with all in it. Raises UnknownAutoencoder."""
-    folder = shelved(name)
-    if not (folder / TRAINING).is_file() and not below(folder):
+    """Delete an autoencoder of the shelf, or a training with all in it.
+
+    Raises UnknownAutoencoder, or Busy while it is being trained.
+    """
+    folder, training = shelved(name), shelved(name.partition("/")[0])
+    if not (folder / MANIFEST).is_file() and not below(folder):
         raise UnknownAutoencoder(
             f"{name} holds neither an autoencoder nor a training.", "clew sae list names those that are here."
         )
+    if (training / MANIFEST).is_file():
+        with held(training):  # nobody trains into it
+            pass
     hidden = folder.with_name(f".{folder.name}.removed")
     with on_disk(folder.parent):
         shutil.rmtree(hidden, ignore_errors=True)
