@@ -4161,8 +4161,17 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description There is no atlas, and only one can answer. */
+            /** @description There is no atlas where only one can answer, or no such autoencoder. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4248,8 +4257,17 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description There is no atlas, and only one can answer. */
+            /** @description There is no atlas where only one can answer, or no such autoencoder. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4337,8 +4355,17 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description There is no atlas, and only one can answer. */
+            /** @description There is no atlas where only one can answer, or no such autoencoder. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4429,8 +4456,17 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description There is no atlas, and only one can answer. */
+            /** @description There is no atlas where only one can answer, or no such autoencoder. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4518,8 +4554,17 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description There is no atlas, and only one can answer. */
+            /** @description There is no atlas where only one can answer, or no such autoencoder. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4607,8 +4652,17 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description There is no atlas, and only one can answer. */
+            /** @description There is no atlas where only one can answer, or no such autoencoder. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4696,8 +4750,17 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description There is no atlas, and only one can answer. */
+            /** @description There is no atlas where only one can answer, or no such autoencoder. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4783,8 +4846,17 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description There is no atlas, and only one can answer. */
+            /** @description There is no atlas where only one can answer, or no such autoencoder. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4870,8 +4942,17 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description There is no atlas, and only one can answer. */
+            /** @description There is no atlas where only one can answer, or no such autoencoder. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4957,8 +5038,17 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description There is no atlas, and only one can answer. */
+            /** @description There is no atlas where only one can answer, or no such autoencoder. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5050,7 +5140,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description There is no atlas, and only one can answer. */
+            /** @description There is no atlas where only one can answer, or no such autoencoder. */
             404: {
                 headers: {
                     [name: string]: unknown;

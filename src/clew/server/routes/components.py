@@ -32,7 +32,16 @@ from ..schemas.atlas import (
 from ..schemas.base import MAX_LISTED, ErrorReply
 from ..state import Shared
 
-router = APIRouter(tags=["components"])
+router = APIRouter(
+    tags=["components"],
+    responses={
+        404: {
+            "model": ErrorReply,
+            "description": "There is no atlas where only one can answer, or no such autoencoder.",
+        },
+        409: {"model": ErrorReply, "description": "An autoencoder that was named is not of this model."},
+    },
+)
 
 Id = Annotated[str, Path(max_length=100, description="A component id, such as neuron.5.200 or latent.mlp_out.10.117.")]
 Autoencoders = Annotated[
