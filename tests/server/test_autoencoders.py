@@ -25,8 +25,6 @@ from clew.sae.ratings import ratings_of
 from clew.sae.training import read_log, state_of
 from clew.server.app import create_app
 from clew.server.attached import Attached
-from clew.server.schemas.sae import TrainRequest
-from clew.server.trainings import Trainings
 
 from .test_investigation import events
 
@@ -72,7 +70,7 @@ def client(model: Model, home: Path) -> Iterator[TestClient]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
@@ -273,43 +271,37 @@ def test_a_training_from_its_start_to_its_end(client: TestClient, home: Path, co
         assert (gone.status_code, gone.json()["error"]["code"]) == (404, "unknown_autoencoder"), path
 
 
-def test_a_training_is_stopped_goes_on_and_ends_with_its_server(model: Model, home: Path, corpus: str) -> None:
+def test_a_training_is_stopped_by_another_server_goes_on_and_ends_with_its_own(
+    model: Model, home: Path, corpus: str
+) -> None:
     folder = home / "saes" / "mine"
     asked = {**TRAINING, "corpus": corpus, "tokens": 4_000_000, "batch": 16}
-    with TestClient(create_app(model), base_url=BASE) as client:
+    with (
+        TestClient(create_app(model), base_url=BASE) as client,
+        TestClient(create_app(model), base_url=BASE) as other,
+    ):
         client.post("/api/trainings", json=asked)
+        until(lambda: (folder / "training.json").exists())
+        # What the other server knows is in the folder.
+        assert other.get("/api/trainings").json()["busy"] is None
+        for path, body in (("", TRAINING), ("/mine/resume", None)):
+            busy = other.post(f"/api/trainings{path}", json=body)
+            assert (busy.status_code, busy.json()["error"]["code"]) == (503, "busy"), busy.text
         until(lambda: bool(client.get("/api/trainings/mine/log").json()["rows"]))
-        assert client.post("/api/trainings/mine/stop").json()["stage"] == "running"
-        until(lambda: client.get("/api/trainings/mine").json()["stage"] == "stopped")
-        stopped = client.get("/api/trainings/mine").json()
+        assert other.post("/api/trainings/mine/stop").json()["stage"] == "running"
+        told = events(other.get("/api/trainings/mine/events").text)
+        stopped = told[-1][1]
+        assert stopped["stage"] == "stopped"
         assert stopped["saved"] == stopped["tokens"] > 0
         until(lambda: client.get("/api/trainings").json()["busy"] is None)
+        assert client.get("/api/trainings/mine").json() == stopped
         resumed = client.post("/api/trainings/mine/resume").json()
         assert (resumed["stage"], resumed["tokens"]) == ("running", stopped["tokens"])
-        until(lambda: client.get("/api/trainings/mine").json()["tokens"] > stopped["tokens"])
+        until(lambda: other.get("/api/trainings/mine").json()["tokens"] > stopped["tokens"])
     # The server is gone, and with it what it had started: saved.
     state = state_of(folder)
     assert (state.stage, state.saved) == ("stopped", state.tokens)
     assert state.tokens > stopped["tokens"]
-
-
-def test_a_training_of_someone_else_is_watched_and_stopped_too(
-    model: Model, client: TestClient, home: Path, corpus: str
-) -> None:
-    other = Trainings(model, local=True)
-    other.start(TrainRequest(**{**TRAINING, "corpus": corpus, "tokens": 4_000_000, "batch": 16}))
-    try:
-        until(lambda: (home / "saes" / "mine" / "command.json").exists())
-        assert client.get("/api/trainings").json()["busy"] is None
-        for path, body in (("", TRAINING), ("/mine/resume", None)):
-            busy = client.post(f"/api/trainings{path}", json=body)
-            assert (busy.status_code, busy.json()["error"]["code"]) == (503, "busy"), busy.text
-        assert client.delete("/api/autoencoders/mine").status_code == 404
-        assert client.post("/api/trainings/mine/stop").status_code == 200
-        told = events(client.get("/api/trainings/mine/events").text)
-        assert told[-1][1]["stage"] == "stopped"
-    finally:
-        other.close()
 
 
 def test_a_training_that_fails_says_why(client: TestClient, home: Path, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 EVERY = 0.5  # seconds between two looks at a training's folder
 _PATIENCE = 20.0  # seconds that a training has to save what it has when the server ends
+_STOPPED = 130  # what the command returns when someone told it to stop
 _STARTING = "Starting."
 _SAYS = "clew: "  # how a line of the command's begins that says what went wrong
 
@@ -99,7 +100,7 @@ class Trainings:
             return known if known.stage == "running" else child.began
         if known is child.began and child.stopping:
             return replace(known, stage="stopped", message="It was stopped before it began.")
-        if known.stage in ("done", "failed") or child.stopping:
+        if known.stage in ("done", "failed") or child.stopping or code == _STOPPED:
             return known
         return replace(known, stage="failed", message=_why(folder / OUTPUT, code))
 
