@@ -11,7 +11,7 @@ from torch import Tensor
 from clew.errors import NothingToLearn, UsageError
 from clew.sae.objectives import Batch, Outcome, Weights
 from clew.sae.recipe import Recipe
-from clew.sae.trainer import PENALTY_WARMUP, Trainer
+from clew.sae.trainer import PENALTY_WARMUP, Trainer, default_learning_rate
 
 from .recipes import recipes
 
@@ -68,7 +68,7 @@ def test_a_step_is_adams(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     unit = "2024" not in name
     mine: dict[str, Tensor] = {key: weight.clone() for key, weight in learner.weights.items()}
     eps = 6.25e-10 if RECIPES[name].architecture in ("topk", "batchtopk", "matryoshka") else 1e-8
-    adam = torch.optim.Adam(list(mine.values()), eps=eps, foreach=False)
+    adam = torch.optim.Adam([{"params": [weight]} for weight in mine.values()], eps=eps, foreach=False)
     clipped = 0
     for step in range(10):
         x, y = source(BATCH, step)
@@ -84,7 +84,8 @@ def test_a_step_is_adams(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for key, weight in mine.items():
             weight.grad = found[key]
         clipped += float(torch.nn.utils.clip_grad_norm_(list(mine.values()), 1.0)) > 1.0
-        adam.param_groups[0]["lr"] = rate
+        for key, group in zip(mine, adam.param_groups, strict=True):
+            group["lr"] = rate * (5 if key == "log_threshold" else 1)
         adam.step()
         if unit:
             mine["w_dec"] /= mine["w_dec"].norm(dim=1, keepdim=True)
@@ -197,6 +198,15 @@ def test_learning_rate_and_penalty_follow_their_schedules() -> None:
         x, _ = source(BATCH, step)
         constant.step(x)
         rising.step(x)
+
+
+def test_learning_rates_that_are_not_named_follow_size_and_length() -> None:
+    recipe = replace(RECIPES["topk"], learning_rate=None, latents=2**14)
+    assert default_learning_rate(recipe, 10**6) == pytest.approx(2e-4)
+    assert default_learning_rate(recipe, 10_000) == pytest.approx(2e-4)
+    assert default_learning_rate(recipe, 2500) == pytest.approx(4e-4)
+    assert default_learning_rate(replace(recipe, latents=2**12), 2500) == pytest.approx(8e-4)
+    assert default_learning_rate(recipe, 10) == 3e-3
 
 
 def test_stats_are_sums_and_means_of_the_batch() -> None:

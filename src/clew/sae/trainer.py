@@ -20,6 +20,7 @@ from .weights import first_weights
 PENALTY_WARMUP = 0.05  # of the run, over which λ rises (Anthropic 2024; Rajamanoharan et al. 2024); not in 2023
 _THRESHOLD_RATE = 0.01  # of batchtopk's running mean, which looks back no further than a tenth of the run
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
+_THRESHOLD_PACE = 5  # times the learning rate: log θ, alone in holding the number that fire, has far to go
 _TOPK_EPSILON = 6.25e-10  # Gao et al. 2024: their loss, and with it the gradients, are small
 _CUTOFF_HINT = "Check the model's activations at this site; a lower learning rate may help if they are finite."
 
@@ -78,7 +79,10 @@ class Trainer:
         self._generator = torch.Generator().manual_seed(recipe.seed)
         self.weights = first_weights(self.objective, given, target, self._generator)
         self._adam = torch.optim.Adam(
-            list(self.weights.values()),
+            [
+                {"params": [weight], "pace": _THRESHOLD_PACE if name == "log_threshold" else 1}
+                for name, weight in self.weights.items()
+            ],
             lr=0.0,
             betas=_BETAS,
             eps=_TOPK_EPSILON if recipe.architecture in ("topk", "batchtopk", "matryoshka") else _EPSILON,
@@ -99,7 +103,7 @@ class Trainer:
         """Of the next step."""
         peak = self.recipe.learning_rate
         if peak is None:
-            peak = default_learning_rate(self.recipe)
+            peak = default_learning_rate(self.recipe, self.steps)
         done = self.step_number
         up = min(1.0, (done + 1) / max(1.0, self._warmup * self.steps))
         down = min(1.0, (self.steps - done) / max(1.0, self._decay * self.steps))
@@ -157,7 +161,9 @@ class Trainer:
             torch._foreach_mul_(list(gradients.values()), self.clip / size)
         for name, weight in self.weights.items():
             weight.grad = gradients[name]
-        self._adam.param_groups[0]["lr"] = self.learning_rate
+        rate = self.learning_rate
+        for group in self._adam.param_groups:
+            group["lr"] = rate * group["pace"]
         self._adam.step()
         for weight in self.weights.values():
             weight.grad = None
@@ -306,14 +312,19 @@ class Trainer:
         )
 
 
-def default_learning_rate(recipe: Recipe) -> float:
-    """Adam's peak learning rate where a recipe names none (docs/training.md says how it was chosen)."""
-    return 1e-3
+def default_learning_rate(recipe: Recipe, steps: int) -> float:
+    """Adam's peak learning rate where a recipe names none.
+
+    That of Gao et al. 2024 for runs of 10,000 steps and more; the fewer the steps, the larger, as 1/√steps, and at most
+    0.003 (docs/training.md says how that was chosen).
+    """
+    whole = 2e-4 * (2**14 / recipe.latents) ** 0.5
+    return min(3e-3, whole * max(1.0, (10_000 / steps) ** 0.5))
 
 
 def default_sparsity(recipe: Recipe) -> float:
     """λ where a recipe names none (docs/training.md says how it was chosen)."""
-    return {"relu": 5.0, "jumprelu": 1e-3}.get(recipe.architecture, 0.0)
+    return {"relu": 3.0, "jumprelu": 3e-3}.get(recipe.architecture, 0.0)
 
 
 def _check_sample(recipe: Recipe, rows: Float[Tensor, "s d"]) -> None:
