@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,11 +50,11 @@ def evaluate(
     corpus: Corpus | str | None = None,
     *,
     progress: Callable[[EvaluationProgress], None] | None = None,
-    **options: object,
+    **options: Any,
 ) -> Report:
     """Judge an autoencoder: `evaluating`, to its end."""
     done: EvaluationProgress | None = None
-    for done in evaluating(model, autoencoder, corpus, **options):  # pyright: ignore[reportArgumentType]
+    for done in evaluating(model, autoencoder, corpus, **options):
         if progress is not None:
             progress(done)
     assert done is not None and done.report is not None
