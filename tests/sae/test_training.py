@@ -71,6 +71,15 @@ PLAN = TrainingPlan(
 CLOCKED = ("tokens_per_s", "seconds_left")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The model is so small that threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def model(tiny: Callable[[str], Model]) -> Model:
     return tiny("llama")
