@@ -118,7 +118,9 @@ def _methods(request: Request) -> list[str]:
     paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
     asked = request.scope["path"]
     fitting = [path for path in paths if re.fullmatch(re.sub(r"\\{\w+\\}", ".+", re.escape(path)), asked)]
-    return sorted(method.upper() for method in paths[max(fitting, key=len)]) if fitting else []
+    # Of several the one that is spelled out furthest: prompt before {component}.
+    best = max(fitting, key=lambda path: len(re.sub(r"\{\w+\}", "", path)), default=None)
+    return [] if best is None else sorted(method.upper() for method in paths[best])
 
 
 def _of_status(request: Request, status: int, headers: Mapping[str, str]) -> ClewError:
