@@ -9,12 +9,19 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+
+import clew as library
+from clew.nodes import Site
+from clew.sae import Recipe, TrainingPlan
+from clew.sae.training import state_of, training
 
 from .conftest import PROMPT, Run
 
@@ -71,6 +78,33 @@ def test_a_token_can_come_from_the_environment(tiny: str) -> None:
         assert httpx2.get(ready["url"].partition("/?")[0] + "/api/status").status_code == 403
 
 
+def test_autoencoders_are_attached_and_a_training_ends_with_the_server(tiny: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (tmp_path / "text.txt").write_text("When Mary and John went to the store, John gave a drink to Mary. " * 200)
+    plan = TrainingPlan((Recipe(Site("resid", 1), 16, k=2),), tokens=1024, batch=64, context=16, buffer=400)
+    for _ in training(library.load(tiny), plan, str(tmp_path / "text.txt"), home / "saes" / "mine"):
+        pass
+    asked = {
+        "name": "more", "recipes": [{"site": "resid.0", "latents": 16, "k": 2}], "tokens": 4_000_000, "batch": 16,
+        "context": 16, "buffer": 400, "corpus": str(tmp_path / "text.txt"),
+    }  # fmt: skip
+    with serving("--model", tiny, "--sae", "mine", env={"CLEW_HOME": str(home)}) as (ready, process):
+        api = f"{ready['url']}/api"
+        rows = httpx2.get(f"{api}/autoencoders").json()["rows"]
+        assert [(row["name"], row["attached"]) for row in rows] == [("mine/resid.1-topk-16-k2", True)]
+        assert httpx2.post(f"{api}/trainings", json=asked).status_code == 200
+        deadline = time.monotonic() + 120
+        while not httpx2.get(f"{api}/trainings/more").json()["tokens"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Autoencoder mine/resid.1-topk-16-k2: 16 latents of resid.1" in err
+    state = state_of(home / "saes" / "more")
+    assert (state.stage, state.saved) == ("stopped", state.tokens)
+
+
 def test_a_taken_port_is_told_before_the_model_is_loaded(clew: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -89,11 +123,12 @@ def test_a_taken_port_is_told_before_the_model_is_loaded(clew: Run) -> None:
         (("--token", "short"), "8 to 200"),
         (("--token", "with spaces in it"), "8 to 200"),
         (("--model", "./nowhere"), "There is no model"),
+        (("--model", "TINY", "--sae", "./nowhere"), "There is no folder or file"),
         (("--reload", "--json"), "no one document"),
     ],
     ids=str,
 )
-def test_what_cannot_be_served_is_explained(clew: Run, arguments: tuple[str, ...], says: str) -> None:
-    result = clew("serve", "--port", "0", *arguments)
+def test_what_cannot_be_served_is_explained(clew: Run, tiny: str, arguments: tuple[str, ...], says: str) -> None:
+    result = clew("serve", "--port", "0", *(tiny if argument == "TINY" else argument for argument in arguments))
     assert (result.exit_code, result.stdout) == (2, "")
     assert says in result.stderr

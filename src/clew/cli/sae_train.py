@@ -354,7 +354,9 @@ def _plan_of(given: str) -> TrainingPlan:
         return TrainingPlan.of(json.loads(text))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         why = f"{type(error).__name__}: {error}"
-        raise UsageError(f"{name} cannot be read as a training plan: {why}.", "docs/training.md shows one.") from error
+        raise UsageError(
+            f"{name} cannot be read as a training plan: {why}.", "A training's training.json holds one, under plan."
+        ) from error
 
 
 def _refuse_beside_plan(given: typer.Context) -> None:

@@ -10,9 +10,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .. import settings
-from ..errors import Busy, ClewError, UnknownAutoencoder, UsageError
+from ..errors import ClewError, UnknownAutoencoder, UsageError
 from ..records import Records
-from ..sae.folder import MANIFEST, state_of
 from ..sae.records import AutoencoderInfo, Rating, Report
 from . import references
 from .answers import encode
@@ -111,9 +110,6 @@ class Attached:
 
         if self.info(name).attached:
             raise UsageError(f"{name} was given with --sae.", "Start the server without it, or delete its folder.")
-        training = settings.saes_folder() / name.partition("/")[0]
-        if (training / MANIFEST).exists() and state_of(training).stage == "running":
-            raise Busy(f"{training.name} is being trained.", "Stop it first.")
         remove(name)
 
     def report(self, name: str) -> Report:
