@@ -135,7 +135,7 @@ class Firing:
         """Bits a token: Σ_j H(p_j) + VALUE_BITS · p_j, with p_j the density and H the entropy of a coin with it.
 
         Which latents fire is sent with a code made for each latent by itself, then the strength of those that do
-        (Ayonrinde et al. 2024, independent latents, values at the precision of a float8).
+        (Ayonrinde et al. 2024, for independent latents).
         """
         p = self.densities
         return float((-torch.xlogy(p, p) - torch.xlogy(1 - p, 1 - p)).sum() / np.log(2) + VALUE_BITS * p.sum())

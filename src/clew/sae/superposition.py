@@ -53,7 +53,7 @@ def trained(
     l0: float,
     importance: float = 1.0,
     steps: int = 1000,
-    batch: int = 1024,
+    batch: int = 512,
     seed: int = 0,
 ) -> Superposition:
     """Trains the toy model: `features` of them in `width` dimensions, `l0` of them on in a sample on average.
