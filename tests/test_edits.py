@@ -62,7 +62,9 @@ def test_any_text_parses_or_is_refused_in_a_sentence(text: str) -> None:
         assert all(error.hint and len(error.message) < 200 for error in refusals)
 
 
-@pytest.mark.parametrize("node", ["embed@3", "attn.1.2@5", "attn.1.2@5<-3", "neuron.0.7@2", "latent.mlp_out.1.2@3", "error.resid.0@1"])
+@pytest.mark.parametrize(
+    "node", ["embed@3", "attn.1.2@5", "attn.1.2@5<-3", "neuron.0.7@2", "latent.mlp_out.1.2@3", "error.resid.0@1"]
+)
 def test_every_node_that_can_be_edited_is_a_place(node: str) -> None:
     assert str(Place.of(parse(node))) == node
     assert parse_place(node) == Place.of(parse(node))
