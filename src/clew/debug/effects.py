@@ -79,7 +79,7 @@ class Effects:
 
     @property
     def cut(self) -> int:
-        """The last layer whose writes are read through latents of the stream alone; −2 for none, not even embeddings."""
+        """The last layer whose writes are read through latents of the stream alone; −2 for none (−1: embeddings)."""
         return self._cut
 
     def rows(self) -> list[tuple[Node, Row]]:
