@@ -104,6 +104,7 @@ function Page({ id }: { id: string }) {
             onRetry={prompt.refetch}
             onChange={change}
           />
+          {kind === "latent" && prompt.error && <ChooseAutoencoder id={id} />}
           <div className={`order-2 flex min-w-0 flex-col gap-3 ${stale ? "stale" : ""}`}>
             {atlas.data && info === null ? (
               <NoAtlas
