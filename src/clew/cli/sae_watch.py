@@ -34,6 +34,7 @@ class Watch:
         self._terminal = terminal
         self._resampled: list[Resampled] = []
         self._told = float("-inf")
+        self._recovered: dict[str, float] = {}  # CE, where it was measured last
         self.state: TrainingState | None = None
         self.points: dict[str, TrainPoint] = {}
 
@@ -66,7 +67,7 @@ class Watch:
             cells: list[str | Text] = [Text(name, "bold")]
             parts = [point.loss, point.reconstruction, point.sparsity, point.auxiliary]
             cells += [_number(part) for part in parts[: 1 + len(names[1:]) if names else 0]]
-            recovered = "–" if point.ce_recovered is None else percent(point.ce_recovered)
+            recovered = percent(self._recovered[name]) if name in self._recovered else "–"
             cells += [_number(point.l0), _number(point.fvu), recovered, f"{point.dead:,}"]
             if width >= _ROOM_FOR_DENSITY:
                 cells.append(Text(blocks(point.density), "green"))
@@ -79,6 +80,8 @@ class Watch:
                 self.state = event
             case TrainPoint():
                 self.points[event.run] = event
+                if event.ce_recovered is not None:
+                    self._recovered[event.run] = event.ce_recovered
             case Resampled():
                 self._resampled.append(event)
 
@@ -96,7 +99,7 @@ class Watch:
             self._told = time.monotonic()
             self._terminal.print(self._progress(), soft_wrap=True)
             for name, point in self.points.items():
-                recovered = "" if point.ce_recovered is None else f"  CE recovered {percent(point.ce_recovered)}"
+                recovered = f"  CE recovered {percent(self._recovered[name])}" if name in self._recovered else ""
                 figures = f"loss {_number(point.loss)}  L0 {_number(point.l0)}  FVU {_number(point.fvu)}{recovered}"
                 self._terminal.print(f"  {name}  {figures}  dead {point.dead:,}", soft_wrap=True)
 
