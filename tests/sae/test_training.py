@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
+from traceback import extract_stack
 from typing import Any
 
 import numpy as np
@@ -357,6 +358,25 @@ def test_closing_the_iterator_saves(
     check_same(out, undisturbed[0])
 
 
+def test_a_long_resampling_can_be_stopped_on_the_way(
+    model: Model,
+    corpus: str,
+    undisturbed: tuple[Path, list[TrainEvent]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "cut"
+    first = next(event for event in undisturbed[1] if isinstance(event, Resampled))
+    monkeypatch.setattr("clew.sae.training._LONG", 0)
+    events = list(
+        training(model, PLAN, corpus, out, stop=lambda: "_drawn" in [frame.name for frame in extract_stack()])
+    )
+    assert not [event for event in events if isinstance(event, Resampled)]
+    assert (state_of(out).stage, state_of(out).saved) == ("stopped", first.tokens)
+    assert first in list(training(model, PLAN, corpus, out))
+    check_same(out, undisturbed[0])
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_then_interrupts(
     model: Model, corpus: str, undisturbed: tuple[Path, list[TrainEvent]], tmp_path: Path, number: signal.Signals
@@ -677,3 +697,19 @@ def test_weights_and_biases_is_told_offline(
     content = written.read_bytes()
     for name in ("loss", "fvu", "l0", "dead"):
         assert f"{RECIPES[0].name}/{name}".encode() in content
+
+
+@pytest.mark.parametrize(
+    ("module", "made", "extra"),
+    [
+        ("wandb", lambda: WeightsAndBiases("project"), "clew[wandb]"),
+        ("torch.utils.tensorboard", lambda: TensorBoard("folder"), "clew[tensorboard]"),
+    ],
+)
+def test_a_tracker_whose_library_is_missing(
+    module: str, made: Callable[[], object], extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError, match="is not installed") as caught:
+        made()
+    assert extra in caught.value.hint

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..errors import Cancelled
+from ..models.tape import Stop
 from .activations import Buffer, Rows, Stream
 from .autoencoder import Autoencoder
 from .measures import density_histogram
@@ -88,12 +90,14 @@ class Learner:
         self._steps += 1
         self._learning_rate = stats.learning_rate
 
-    def resample(self, stream: Stream) -> int:
-        """Give dead latents new rows where it is time to; how many."""
-        wanted = self.trainer.wants_resampling
-        if wanted is None:
-            return 0
-        count = self.trainer.resample(self._drawn(stream, wanted))
+    @property
+    def wanted(self) -> int:
+        """On how many random tokens dead latents are to be given new rows now; 0 when it is not time to."""
+        return self.trainer.wants_resampling or 0
+
+    def resample(self, stream: Stream, stop: Stop) -> int:
+        """Give dead latents new rows; how many. Raises Cancelled, and is then to be forgotten."""
+        count = self.trainer.resample(self._drawn(stream, self.wanted, stop))
         self._resampled += count
         return count
 
@@ -159,9 +163,11 @@ class Learner:
         given = rows[self.recipe.site].float() * self._scale
         return given, given if self.recipe.writes is None else rows[self.recipe.target].float() * self._scale_out
 
-    def _drawn(self, stream: Stream, tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _drawn(self, stream: Stream, tokens: int, stop: Stop) -> Iterator[tuple[Tensor, Tensor]]:
         sites = {self.recipe.site, self.recipe.target}
         for rows in stream.sample(tokens, self.trainer.step_number, sorted(sites)):
+            if stop():
+                raise Cancelled("The training was stopped while latents were given new rows.")
             given, target = self._scaled(rows)
             yield given[:tokens], target[:tokens]
             tokens -= len(given)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..corpus.contexts import Contexts, read_contexts
 from ..corpus.texts import Corpus, corpus_of
-from ..errors import BadCheckpoint, ClewError, UsageError
+from ..errors import BadCheckpoint, Cancelled, ClewError, UsageError
 from ..models.fingerprint import fingerprint
 from ..models.sites import check_site
 from ..models.subject import HasSubject, SubjectModel
@@ -47,6 +47,7 @@ TrainEvent = TrainingState | TrainPoint | Resampled
 
 _MEASURED = 8  # contexts that are not trained on, for the CE recovered; at most a tenth of all
 _SHARD = 262_144  # tokens of text in a file
+_LONG = 65_536  # tokens read to resample from which on it can be stopped on the way, for the price of a saving
 _TOLD = 2.0  # seconds between two writings of the log
 _PACE = 30.0  # seconds that the speed is a mean of
 _GO_ON = "the same command goes on from there."
@@ -234,7 +235,10 @@ class _Training:
                 continue
             if not self._learners:
                 self._begin()
-            yield from self._resample()
+            try:
+                yield from self._resample()
+            except Cancelled:
+                return
             rows = self._buffer.draw(plan.batch)
             for learner in self._learners:
                 learner.step(rows)
@@ -254,9 +258,14 @@ class _Training:
         self._tell("running")
 
     def _resample(self) -> Iterator[Resampled]:
+        """Give dead latents new rows where it is time to. Raises Cancelled; then all is as it was saved."""
         # Asked before a step and not after the last: what is due when it is stopped is done when it goes on.
-        for learner in self._learners:
-            count = learner.resample(self._stream)
+        due = [learner for learner in self._learners if learner.wanted]
+        is_long = any(learner.wanted > _LONG for learner in due)
+        if is_long:
+            self._save()
+        for learner in due:
+            count = learner.resample(self._stream, self._stop if is_long else lambda: False)
             if count:
                 event = Resampled(learner.recipe.name, self._step, self._tokens, count)
                 self._track(event)
