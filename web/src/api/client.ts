@@ -107,7 +107,7 @@ export const api = {
   removeAutoencoder: (name: string) => send("DELETE", autoencoderPath(name)),
   report: (name: string, signal?: AbortSignal) =>
     call<Report>(`${autoencoderPath(name)}/report`, undefined, signal),
-  rate: (name: string, index: number, rating: Rating) =>
+  rate: (name: string, index: number, rating: Rating | null) =>
     send("PUT", `${autoencoderPath(name)}/ratings/${index}`, { rating }),
   trainings: (signal?: AbortSignal) => call<Trainings>("/api/trainings", undefined, signal),
   train: (asked: TrainRequest, signal?: AbortSignal) => call<Training>("/api/trainings", asked, signal),

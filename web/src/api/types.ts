@@ -75,5 +75,5 @@ export type LatentHistogram = Schemas["LatentHistogram"];
 export type Report = Schemas["Report"];
 export type Probe = Schemas["Probe"];
 export type LatentSample = Schemas["LatentSample"];
-export type Rating = Schemas["Rated"]["rating"];
+export type Rating = NonNullable<Schemas["Rated"]["rating"]>;
 export type JudgeProgress = Schemas["EvaluationProgress"];

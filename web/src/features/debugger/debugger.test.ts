@@ -3,10 +3,12 @@ import { Failure } from "../../api/client";
 import type { Question } from "../../api/types";
 import { DEFAULT_VIEW, type View } from "../../url/view";
 import {
+  editsWith,
   everywhere,
   moved,
   noEdit,
   noVerify,
+  opsAt,
   readEdit,
   toggledAblations,
   withEdits,
@@ -372,4 +374,76 @@ test("the Python program makes the whole investigation", () => {
   expect(resampled).toContain('run.verify(top=100, ablation="resample", renormalise=True, other=second)');
   const part = { targets: [{ id: 7365, text: "\ufffd" }], distractors: [] };
   expect(toPython("smollm2", question, view, part)).toContain("    target=7365,");
+});
+
+const latent = (id: string, more: Partial<Row> = {}) =>
+  node(id, 1, { kind: id.startsWith("error") ? "error" : "latent", layer: 3, ...more });
+
+test("latents and errors can be edited, and latents traced through their encoder", () => {
+  const one = latent("latent.mlp_out.3.117@2");
+  const error = latent("error.mlp_out.3@2", { index: null });
+  expect(opsAt(one)).toContain("set");
+  expect(opsAt(error)).not.toContain("set");
+  expect(noTrace(one)).toBeNull();
+  expect(noTrace(error)).toContain("no latent explains");
+  expect(waysOf(one, undefined)).toMatchObject([{ through: "in", label: "encoder" }]);
+  expect(explained({ node: one.id, through: "in" }, TOKENS, undefined)).toBe(
+    "pre-activation of latent 117 of mlp_out.3 at ␣sat",
+  );
+  expect(readingAt({ node: one.id, through: "in" })).toEqual([2]);
+  expect(readingAt({ node: "latent.attn_out.3.1@2", through: "in" })).toEqual([0, 1, 2]);
+});
+
+test("edits of latents go with their autoencoder, whether they are on or off", () => {
+  const edits = [
+    "zero:latent.mlp_out.3.1@2",
+    "!set:latent.resid.4.7=2",
+    "zero:error.resid.4@1",
+    "zero:attn.1.0",
+  ];
+  expect(editsWith(edits, ["resid.4"])).toEqual(edits.slice(1));
+  expect(editsWith(edits, [])).toEqual(["zero:attn.1.0"]);
+});
+
+test("a latent stands where what it replaces stood, and errors behind it", () => {
+  const ids = [
+    "latent.resid.3.0@2",
+    "error.mlp_out.3@2",
+    "attn.3.0@2",
+    "latent.mlp_out.3.9@2",
+    "neuron.4.0@2",
+    "latent.attn_out.3.5@2",
+  ];
+  const rows = ids.map((id) => {
+    const kind = id.split(".")[0] as Row["kind"];
+    return node(id, 1, {
+      kind,
+      layer: id.startsWith("neuron") ? 4 : 3,
+      index: Number(/(\d+)@/.exec(id)?.[1]),
+    });
+  });
+  expect(sorted(rows, { column: "id", order: "asc" }).map(({ id }) => id)).toEqual([
+    "attn.3.0@2",
+    "latent.attn_out.3.5@2",
+    "latent.mlp_out.3.9@2",
+    "error.mlp_out.3@2",
+    "latent.resid.3.0@2",
+    "neuron.4.0@2",
+  ]);
+});
+
+test("activations of each autoencoder are compared among themselves", () => {
+  const rows = [
+    latent("latent.mlp_out.3.1@2", { activation: 2 }),
+    latent("latent.mlp_out.3.2@2", { activation: 5 }),
+    latent("latent.resid.9.2@2", { activation: 70 }),
+  ];
+  expect(maximaOf(rows).activation).toEqual({ "mlp_out.3": 5, "resid.9": 70 });
+});
+
+test("the Python program attaches the question's autoencoders", () => {
+  const question = { ...PLAIN, autoencoders: ["t/mlp_out.3-topk", "./folder"] };
+  expect(toPython("smollm2", question, DEFAULT_VIEW, SIDES)).toContain(
+    'model = clew.load("smollm2").attach("t/mlp_out.3-topk", "./folder")\n',
+  );
 });

@@ -75,7 +75,7 @@ export function Samples({
     [onChange],
   );
   const rate = useCallback(
-    (index: number, rating: Rating) => {
+    (index: number, pressed: Rating) => {
       setFailed(null);
       const key = reportKey(name);
       const put = (to: Rating | null) =>
@@ -88,6 +88,8 @@ export function Samples({
             },
         );
       const before = client.getQueryData<Report>(key)?.samples.find((row) => row.index === index)?.rating;
+      // The one it has already takes it back.
+      const rating = before === pressed ? null : pressed;
       put(rating);
       api.rate(name, index, rating).catch((error: Error) => {
         put(before ?? null);
@@ -233,7 +235,7 @@ const Sample = memo(function Sample({
               key={value}
               type="button"
               aria-pressed={rating === value}
-              title={`${title} (${key})`}
+              title={rating === value ? "Takes the rating back" : `${title} (${key})`}
               onClick={(event) => {
                 event.stopPropagation();
                 onLook();
