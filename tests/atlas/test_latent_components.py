@@ -155,6 +155,18 @@ def test_a_search_by_prompt_finds_what_every_latent_does(known: Components, posi
     }
 
 
+def test_a_latent_that_does_not_fire_is_above_no_token(known: Components) -> None:
+    rows = [known.on_prompt(name, PROMPT) for name in latents()]
+    pairs = [pair for row in rows for pair in zip(row.activations, row.below or (), strict=True)]
+    assert len(pairs) == len(rows) * len(rows[0].tokens)
+    assert {share for value, share in pairs if value == 0} == {0.0}
+    for row in rows:
+        stats = known.component(row.id).stats
+        assert stats is not None and stats.density is not None
+        fired = [share for value, share in zip(row.activations, row.below or (), strict=True) if value >= 2.0**-14]
+        assert all(share >= 1 - stats.density - 1e-9 for share in fired)
+
+
 def test_latents_are_found_by_token_and_by_what_they_push(known: Components, monkeypatch: pytest.MonkeyPatch) -> None:
     (token,) = known.subject.encode(MARY, special=False)
     expected = {}

@@ -154,6 +154,9 @@ def _usual(atlas: Atlas | None, node: Node, values: Sequence[float]) -> tuple[li
     mean, deviation = summary.mean[node.index], summary.deviation[node.index]
     z = ((np.asarray(values) - mean) / deviation).tolist() if deviation > 0 else None
     histogram = atlas.histogram(node)
+    if histogram is not None and node.kind == "latent":
+        # Never negative: one that does not fire is above no token.
+        histogram = replace(histogram, edges=[max(edge, 0.0) for edge in histogram.edges])
     return z, None if histogram is None else share_below(histogram, values)
 
 
