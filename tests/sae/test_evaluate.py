@@ -295,7 +295,7 @@ def test_probes_choose_and_score_as_a_literal_computation_does(monkeypatch: pyte
     for probe in found:
         true = labels[probe.label]
         difference = latents[training & true].mean(0) - latents[training & ~true].mean(0)
-        best = np.argsort(-np.abs(difference))[: probe.k]
+        best = np.argsort(-np.abs(difference) / latents[training].std(0))[: probe.k]
         # One token of the rarer side may fall on the other side of a boundary that is converged less far.
         one = 1 / min((true & ~training).sum(), (~true & ~training).sum())
         assert probe.accuracy == pytest.approx(accuracy(latents[:, best], true), abs=one)

@@ -1,9 +1,10 @@
 """Sparse probing: can a few latents tell what is plainly there in the text?
 
 Labels come from the text itself, so nothing has to be annotated or downloaded. For each the latents are chosen whose
-mean on tokens with the label differs most from that on tokens without it, and a logistic regression on them is tried on
-other texts; one on the site's whole value says how much could be told at all. After Gurnee et al. 2023 ("Finding
-Neurons in a Haystack") and SAEBench's sparse probing.
+mean on tokens with the label differs most from that on tokens without it, in units of the latent's own standard
+deviation, and a logistic regression on them is tried on other texts; one on the site's whole value says how much could
+be told at all. After Gurnee et al. 2023 ("Finding Neurons in a Haystack") and SAEBench's sparse probing, which take the
+difference as it is: a few tokens of huge norm then choose the latents (docs/judging.md).
 """
 
 from __future__ import annotations
@@ -118,15 +119,25 @@ def _best(
     labels: Bool[np.ndarray, "l m"],
     training: Bool[np.ndarray, " m"],
 ) -> Float[Tensor, "l k"]:
-    """The latents whose means over the training tokens with and without each label differ most, the most first."""
+    """The latents whose means over the training tokens with and without each label differ most, the most first.
+
+    Differences are in units of a latent's standard deviation over the training tokens; one that is constant has none.
+    """
     device = x.device
-    sides = torch.from_numpy(np.concatenate((labels & training, ~labels & training))).to(device, torch.float32)
-    sums = torch.zeros(len(sides), autoencoder.n_latents, dtype=torch.float64)
+    sides = np.concatenate((labels & training, ~labels & training, training[None]))
+    rows = torch.from_numpy(sides).to(device, torch.float32)
+    sums = torch.zeros(len(rows), autoencoder.n_latents, dtype=torch.float64)
+    squares = torch.zeros(autoencoder.n_latents, dtype=torch.float64)
     for at, latents in _chunks(autoencoder, x):
-        sums += (sides[:, at] @ latents).cpu().double()
-    means = sums / sides.sum(1).cpu().double().clamp_min(1)[:, None]
-    with_label, without = means.chunk(2)
-    differences = (with_label - without).abs()
+        sums += (rows[:, at] @ latents).cpu().double()
+        squares += (rows[-1, at] @ latents.square()).cpu().double()
+    counts = rows.sum(1).cpu().double().clamp_min(1)
+    means = sums / counts[:, None]
+    with_label, without = means[:-1].chunk(2)
+    variance = squares / counts[-1] - means[-1].square()
+    # Below float32's own rounding of the squares there is no telling a variance from none.
+    spread = torch.where(variance > 1e-6 * squares / counts[-1], variance, torch.inf).sqrt()
+    differences = (with_label - without).abs() / spread
     return differences.sort(dim=1, descending=True, stable=True).indices[:, : max(KS)]
 
 
