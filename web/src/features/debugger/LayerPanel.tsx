@@ -1,6 +1,6 @@
 import type { UseQueryResult } from "@tanstack/react-query";
 import { useMemo, useRef, useState } from "react";
-import type { Lens, Token } from "../../api/types";
+import type { Lens, NodeEffect, Token } from "../../api/types";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
@@ -13,6 +13,7 @@ import type { MapName, View } from "../../url/view";
 import { zero } from "./edits";
 import { HeatMap } from "./HeatMap";
 import { cellFilters, gridOf, readingPositions } from "./maps";
+import { siteOf } from "./nodeRows";
 import type { Shown } from "./queries";
 import { WaterfallChart } from "./WaterfallChart";
 import { waterfall } from "./waterfall";
@@ -123,7 +124,7 @@ export function LayerPanel({
           </>
         )}
       </div>
-      {chosen && <LayerEdits view={view} tokens={answer.tokens} onAblate={onAblate} />}
+      {chosen && <LayerEdits view={view} tokens={answer.tokens} nodes={answer.nodes} onAblate={onAblate} />}
       {tip && grid && (
         <Tip anchor={tip.anchor}>
           <Facts
@@ -156,10 +157,12 @@ export function LayerPanel({
 function LayerEdits({
   view,
   tokens,
+  nodes,
   onAblate,
 }: {
   view: View;
   tokens: readonly Token[];
+  nodes: readonly NodeEffect[];
   onAblate: (places: readonly string[]) => void;
 }) {
   const layer = view.layers[0];
@@ -167,11 +170,16 @@ function LayerEdits({
   const source = view.sources[0];
   const at = position === undefined ? "" : `@${position}`;
   const text = (i: number) => <TokenText text={tokens[i]?.text ?? ""} />;
+  const coded = nodes.filter(
+    (node) => node.layer === layer && (node.kind === "latent" || node.kind === "error"),
+  );
+  const sites = source === undefined ? [...new Set(coded.map(({ id }) => siteOf(id)))] : [];
   const places = [
     source === undefined
       ? { place: `attn.${layer}.*${at}`, label: "all heads" }
       : { place: `attn.${layer}.*${at}<-${source}`, label: "what all heads read there" },
     ...(source === undefined ? [{ place: `neuron.${layer}.*${at}`, label: "the MLP" }] : []),
+    ...sites.map((site) => ({ place: `latent.${site}.*${at}`, label: `all latents of ${site}` })),
   ];
   return (
     <p className="flex flex-wrap items-center gap-1.5 border-t border-line px-3 py-1.5 text-xs text-ink-2">

@@ -199,7 +199,7 @@ export function NodeTable({
             {rows.length}
             {rows.length !== all.length ? ` of ${all.length}` : ""}
           </span>
-          <fieldset className="flex gap-1">
+          <fieldset className="flex flex-wrap gap-1">
             <legend className="sr-only">Kinds</legend>
             {KINDS.filter(
               (kind) =>

@@ -293,6 +293,6 @@ function blockOrder({ kind, id }: NodeEffect): number {
 }
 
 /** The site of a latent's or error's id, such as mlp_out.10. */
-function siteOf(id: string): string {
+export function siteOf(id: string): string {
   return id.split(".").slice(1, 3).join(".");
 }

@@ -9,6 +9,8 @@ import { binsUsed, type Column, columnsOf, totalOf } from "./density";
 import { type Range, scale, ticks } from "./plot";
 
 const ROW = 11;
+/** Room above, for the topmost label. */
+const HEAD = 5;
 const GUTTER = 42;
 const AXIS = 16;
 const GAP = 14;
@@ -122,15 +124,20 @@ function Filled({ points, newest, domain, at, onAt }: MapProps) {
   const longest = Math.max(1, ...bars.map(({ n }) => n));
   const barsLeft = GUTTER + mapWidth + GAP;
   return (
-    <div ref={box} className="relative" style={{ height: never + ROW + AXIS }} data-testid="density-map">
+    <div
+      ref={box}
+      className="relative"
+      style={{ height: HEAD + never + ROW + AXIS }}
+      data-testid="density-map"
+    >
       {width > 0 && (
         <>
           <canvas
             ref={canvas}
             role="img"
             aria-label={`Densities of ${count(total)} latents over the training, by tokens`}
-            className="absolute top-0 block"
-            style={{ left: GUTTER, width: mapWidth, height: never + ROW }}
+            className="absolute block"
+            style={{ left: GUTTER, top: HEAD, width: mapWidth, height: never + ROW }}
             onPointerMove={(event) => {
               const own = event.currentTarget.getBoundingClientRect();
               const [x, y] = [event.clientX - own.left, event.clientY - own.top];
@@ -159,7 +166,8 @@ function Filled({ points, newest, domain, at, onAt }: MapProps) {
           />
           <svg
             width={width}
-            height={never + ROW + AXIS}
+            height={HEAD + never + ROW + AXIS}
+            viewBox={`0 ${-HEAD} ${width} ${HEAD + never + ROW + AXIS}`}
             className="pointer-events-none absolute inset-0"
             role="img"
             aria-label={`Newest densities: ${count(newest.density.below)} of ${count(total)} latents did not fire`}
@@ -176,7 +184,7 @@ function Filled({ points, newest, domain, at, onAt }: MapProps) {
               </text>
             ))}
             <text x={GUTTER - 5} y={never + 8.5} textAnchor="end" className="fill-ink-3 text-[10px]">
-              never
+              silent
             </text>
             {ticks(domain, Math.max(2, Math.floor(mapWidth / 80))).map((value) => (
               <text
