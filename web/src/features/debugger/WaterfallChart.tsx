@@ -138,7 +138,7 @@ export function WaterfallChart({
           fill={value >= 0 ? "var(--toward)" : "var(--against)"}
         />
       </svg>
-      <figcaption className="mt-0.5 pl-11 text-2xs text-ink-3">
+      <figcaption className="mt-0.5 pl-11 text-2xs text-ink-3" style={{ width: axis + width }}>
         attention solid, MLP pale{replaced && ", latents between, errors palest"}; ends at {goal} ={" "}
         {signed(value)}
       </figcaption>

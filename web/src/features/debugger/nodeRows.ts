@@ -294,5 +294,5 @@ function blockOrder({ kind, id }: NodeEffect): number {
 
 /** The site of a latent's or error's id, such as mlp_out.10. */
 export function siteOf(id: string): string {
-  return id.split(".").slice(1, 3).join(".");
+  return /^[a-z]+\.([a-z_]+\.\d+)/.exec(id)?.[1] ?? "";
 }
