@@ -174,7 +174,7 @@ def quality(tokens: int, site: Site, latents: int) -> list[Quality]:
     data = activations(model, site, tokens)
     rows: list[Quality] = []
     for architecture in ("topk", "batchtopk"):
-        rate = default_learning_rate(Recipe(site, latents, architecture, k=K))
+        rate = default_learning_rate(Recipe(site, latents, architecture, k=K), tokens // BATCH)
         rows.append(measured(Quality(architecture, "clew", rate), ours(architecture, site, latents, data), data, model))
         tried: list[Quality] = []
         for lr in (3e-4, rate):

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..models.anatomy import Anatomy, Depth, Norm
-from ..models.sites import projection, reads_from
+from ..models.sites import pulled, reads_from, write_norms, written
 from ..nodes import Node
 from ..sae.autoencoder import Autoencoder
 from .attached import block_of
@@ -33,30 +33,19 @@ class Latents:
         self.autoencoder = autoencoder
         self.block = block_of(autoencoder)
         self._anatomy = anatomy
-        self._layer = anatomy.layers[autoencoder.writes.layer]
-        self._out = projection(anatomy, autoencoder.writes)
-
-    @property
-    def _post_norm(self) -> Norm | None:
-        """The post-norm that what is written at the site is yet to pass."""
-        if self._out is None:
-            return None
-        return self._layer.attn_post_norm if self.block.part == "attn_act" else self._layer.mlp_post_norm
 
     @cached_property
     def norm(self) -> Float[Tensor, " n"]:
         """The length of every latent's write, for an activation of 1."""
-        return torch.cat([self._written(rows).norm(dim=1) for rows in self.autoencoder.w_dec.split(_CHUNK)])
+        return write_norms(self._anatomy, self.autoencoder.writes, self.autoencoder.w_dec)
 
     def write(self, index: int) -> Float[Tensor, " d"]:
         """What one latent adds to the stream, for an activation of 1."""
-        return self._written(self.autoencoder.w_dec[index])
+        return written(self._anatomy, self.autoencoder.writes, self.autoencoder.w_dec[index])
 
     def along(self, rows: Float[Tensor, "k d"]) -> Float[Tensor, "k n"]:
         """Every latent's write of length 1 along some rows."""
-        post = self._post_norm
-        rows = rows if post is None else rows * post.gain
-        rows = rows if self._out is None else rows @ self._out.float().T
+        rows = pulled(self._anatomy, self.autoencoder.writes, rows)
         return rows @ self.autoencoder.w_dec.T / self.norm.clamp_min(_TINY)
 
     @property
@@ -121,10 +110,6 @@ class Latents:
     @property
     def _centres(self) -> bool:
         return self.autoencoder.normalisation == "layer_norm"
-
-    def _written(self, value: Float[Tensor, "*n w"]) -> Float[Tensor, "*n d"]:
-        written = value if self._out is None else value @ self._out.float()
-        return written if self._post_norm is None else written * self._post_norm.gain
 
     def _embeddings(self) -> Iterator[Float[Tensor, "c d"]]:
         """What is read of every token's embedding alone."""

@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UsageError, WrongAutoencoder
 from ..models.anatomy import Anatomy, Depth, Layer, Norm
-from ..models.sites import projection
+from ..models.sites import post_norm, pulled, write_norms, written
 from ..nodes import Site
 from ..sae.autoencoder import Autoencoder, check_fits
-
-ROWS = 4096  # decoder rows carried to the stream at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,29 +49,21 @@ class Dictionary:
     @property
     def post_norm(self) -> Norm | None:
         """The post-norm that the value is yet to pass."""
-        if not self.before_projection:
-            return None
-        return self.layer.attn_post_norm if self.block == "attn" else self.layer.mlp_post_norm
+        return post_norm(self.anatomy, self.site)
 
     @cached_property
     def write_norm(self) -> Float[Tensor, " n"]:
         """‖write‖ of a unit of each latent, a post-norm's gain included, its scale not."""
-        norms = [self.written(rows).norm(dim=-1) for rows in self.autoencoder.w_dec.split(ROWS)]
-        return torch.cat(norms)
+        return write_norms(self.anatomy, self.site, self.autoencoder.w_dec)
 
     def written(self, value: Float[Tensor, "*n w"]) -> Float[Tensor, "*n d"]:
         """What a part of the site's value adds to the stream, but for a post-norm's held scale."""
-        out = projection(self.anatomy, self.site)
-        written = value if out is None else value @ out.float()
-        return written if self.post_norm is None else written * self.post_norm.gain
+        return written(self.anatomy, self.site, value)
 
     def pulled(self, directions: Float[Tensor, "k d"], post: Float[Tensor, " k"] | None) -> Float[Tensor, "k w"]:
         """The direction at the site whose dot product with a part of its value is that part's effect along another in
         the stream; `post` is the held scale of a post-norm at each row."""
-        out = projection(self.anatomy, self.site)
-        if self.post_norm is not None and post is not None:
-            directions = directions * self.post_norm.gain * post[:, None]
-        return directions if out is None else directions @ out.float().T
+        return pulled(self.anatomy, self.site, directions, post)
 
     def upstream_of(self, depth: Depth) -> bool:
         """Whether its latents are written before the stream is read at a depth."""

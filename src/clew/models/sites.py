@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from ..errors import BadSite
 from ..nodes import Site
-from .anatomy import Anatomy, Depth
+from .anatomy import Anatomy, Depth, Norm
 from .forward import Reached
+
+_ROWS = 4096  # rows carried to the stream at once
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,38 @@ def projection(anatomy: Anatomy, site: Site) -> Float[Tensor, "w d"] | None:
     """What carries a value to the residual stream, before any post-norm; None where it is added as it is."""
     layer = anatomy.layers[site.layer]
     return {"mlp_act": layer.mlp_out.by_input, "attn_act": layer.attn_out.by_input}.get(site.name)
+
+
+def post_norm(anatomy: Anatomy, site: Site) -> Norm | None:
+    """The post-norm that a site's value is yet to pass on its way to the stream."""
+    layer = anatomy.layers[site.layer]
+    return {"mlp_act": layer.mlp_post_norm, "attn_act": layer.attn_post_norm}.get(site.name)
+
+
+def written(anatomy: Anatomy, site: Site, value: Float[Tensor, "*n w"]) -> Float[Tensor, "*n d"]:
+    """What a part of a site's value adds to the stream: a post-norm's gain is applied, its scale at 1."""
+    out, norm = projection(anatomy, site), post_norm(anatomy, site)
+    write = value if out is None else value @ out.float()
+    return write if norm is None else write * norm.gain
+
+
+def write_norms(anatomy: Anatomy, site: Site, rows: Float[Tensor, "n w"]) -> Float[Tensor, " n"]:
+    """The length of what each of many parts of a site's value adds to the stream."""
+    return torch.cat([written(anatomy, site, part).norm(dim=1) for part in rows.split(_ROWS)])
+
+
+def pulled(
+    anatomy: Anatomy, site: Site, directions: Float[Tensor, "k d"], scale: Float[Tensor, " k"] | None = None
+) -> Float[Tensor, "k w"]:
+    """Directions at a site whose dot products with parts of its value are those of `written` with `directions`.
+
+    `scale` is the post-norm's at each row, where it is not 1.
+    """
+    out, norm = projection(anatomy, site), post_norm(anatomy, site)
+    if norm is not None:
+        directions = directions * norm.gain
+        directions = directions if scale is None else directions * scale[:, None]
+    return directions if out is None else directions @ out.float().T
 
 
 def reads_from(anatomy: Anatomy, site: Site) -> Depth:

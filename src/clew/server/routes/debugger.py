@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from ...errors import EmptyPrompt
 from ..answers import encode
 from ..events import STREAMS, EventStream
-from ..schemas.base import PromptText
+from ..schemas.base import ErrorReply, PromptText
 from ..schemas.debugger import (
     Alignment,
     AlignQuestion,
@@ -40,7 +40,13 @@ from ..schemas.debugger import (
 )
 from ..state import Shared
 
-router = APIRouter(tags=["debugger"])
+router = APIRouter(
+    tags=["debugger"],
+    responses={
+        404: {"model": ErrorReply, "description": "No autoencoder has a name that was given."},
+        409: {"model": ErrorReply, "description": "An autoencoder that was named is not of this model."},
+    },
+)
 
 _EVENTS = "Server-sent events; closing the connection cancels. What fails after the first event is an `error` event."
 
