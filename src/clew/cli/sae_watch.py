@@ -33,7 +33,8 @@ class Watch:
     def __init__(self, terminal: Console) -> None:
         self._terminal = terminal
         self._resampled: list[Resampled] = []
-        self._told = float("-inf")
+        # When a message was passed on last, and when rows were told.
+        self._said = self._told = float("-inf")
         self._recovered: dict[str, float] = {}  # CE, where it was measured last
         self.state: TrainingState | None = None
         self.points: dict[str, TrainPoint] = {}
@@ -86,17 +87,20 @@ class Watch:
                 self._resampled.append(event)
 
     def _line(self, event: TrainEvent) -> None:
-        """Tell what happened: a change of the training and a resampling at once, rows every ten seconds."""
-        before = self.state
+        """Tell what happened: another message and a resampling at once, how far it is every ten seconds."""
+        before = "" if self.state is None else self.state.message
+        now = time.monotonic()
         self._take(event)
         if isinstance(event, Resampled):
             self._terminal.print(_resampling(event), soft_wrap=True)
         elif isinstance(event, TrainingState):
-            # How it ended is told by who asked for the training.
-            if event.stage == "running" and event.message and (before is None or before.message != event.message):
+            # How it ended is told by who asked for the training; reading text has a message for every file.
+            another = event.message.partition(":")[0] != before.partition(":")[0]
+            if event.stage == "running" and event.message and (another or now - self._said >= _EVERY):
+                self._said = now
                 self._terminal.print(event.message, soft_wrap=True)
-        elif time.monotonic() - self._told >= _EVERY and self.state is not None and event.run == self.state.runs[-1]:
-            self._told = time.monotonic()
+        elif now - self._told >= _EVERY and self.state is not None and event.run == self.state.runs[-1]:
+            self._told = now
             self._terminal.print(self._progress(), soft_wrap=True)
             for name, point in self.points.items():
                 recovered = f"  CE recovered {percent(self._recovered[name])}" if name in self._recovered else ""

@@ -24,7 +24,7 @@ from starlette.requests import Request
 
 from .. import settings
 from ..disk import on_disk
-from ..errors import Busy, TrainingExists, UnknownAutoencoder, UsageError
+from ..errors import Busy, ClewError, TrainingExists, UsageError
 from ..models import store
 from ..sae.folder import LOCK, MANIFEST, OUTPUT, Manifest, state_of, trainings
 from ..sae.log import read_log
@@ -83,7 +83,7 @@ class Trainings:
         found = {state.name: state for state in trainings(settings.saes_folder())}
         child = self._child
         if child is not None:
-            with suppress(UnknownAutoencoder):  # deleted since
+            with suppress(ClewError):  # deleted since, or what is listed says what ails it
                 found[child.folder.name] = self.state(child.folder.name)
         rows = [found[name].to_dict() for name in sorted(found)]
         return {"rows": rows, "busy": child.folder.name if self._is_running() and child is not None else None}
