@@ -1,4 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
+import { useChosen } from "../url/useChosen";
 import { api } from "./client";
 
 /** Everything that another shelf would answer otherwise begins with this. */
@@ -13,6 +14,13 @@ export function useAutoencoders() {
     // A terminal may have changed the shelf since.
     staleTime: 0,
   });
+}
+
+/** What opens the autoencoders that the open address is about: those it names, else those that the server was given. */
+export function useOpened(): readonly string[] {
+  const chosen = useChosen();
+  const shelf = useAutoencoders();
+  return chosen ?? (shelf.data ?? []).filter(({ attached }) => attached).map(({ reference }) => reference);
 }
 
 /** The trainings on this machine; looked at again while one of them runs. */

@@ -18,6 +18,6 @@ export function many(name: string, values: readonly (string | number)[]): string
 }
 
 /** A line that opens the components of `model`, with the latents of these autoencoders. */
-export function opened(autoencoders: readonly string[] | null): string {
-  return `components = clew.components(${args("model", many("autoencoders", (autoencoders ?? []).map(pythonText)))})`;
+export function opened(autoencoders: readonly string[]): string {
+  return `components = clew.components(${args("model", many("autoencoders", autoencoders.map(pythonText)))})`;
 }

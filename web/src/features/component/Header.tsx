@@ -1,3 +1,4 @@
+import { useOpened } from "../../api/autoencoders";
 import type { Component, Model } from "../../api/types";
 import { useAsked, useDebugger } from "../../components/asked";
 import { CopyButton } from "../../components/Button";
@@ -6,7 +7,6 @@ import { Icon } from "../../components/Icon";
 import { Link } from "../../components/Link";
 import { count } from "../../format/number";
 import { useSearch } from "../../url/address";
-import { useChosen } from "../../url/useChosen";
 import { toPython } from "./exports";
 
 /** Which component this is, and the ways on from it. */
@@ -25,9 +25,7 @@ export function Header({
 }) {
   const asked = useAsked();
   const back = useDebugger();
-  const chosen = useChosen();
-  // Of a latent also when it is one of those that the server was given.
-  const latent = chosen ?? (component?.autoencoder ? [component.autoencoder.name] : null);
+  const autoencoders = useOpened();
   return (
     <div className="flex flex-wrap items-center gap-x-3 gap-y-2">
       <div className="flex items-center gap-1">
@@ -58,7 +56,7 @@ export function Header({
         >
           This prompt in the debugger
         </Link>
-        <CopyButton text={() => toPython(model?.name ?? "smollm2", id, asked, latent)}>
+        <CopyButton text={() => toPython(model?.name ?? "smollm2", id, asked, autoencoders)}>
           Copy as Python
         </CopyButton>
         <CopyButton text={() => window.location.href}>Copy link</CopyButton>

@@ -1,15 +1,19 @@
 import { args, opened, pythonText } from "../../format/python";
-import type { Chosen } from "../../url/params";
 import type { Asked } from "../../url/route";
 
 /** A Python program that prints what a component's page shows. */
-export function toPython(model: string, id: string, asked: Asked | null, chosen: Chosen): string {
+export function toPython(
+  model: string,
+  id: string,
+  asked: Asked | null,
+  autoencoders: readonly string[],
+): string {
   const name = pythonText(id);
   const lines = [
     "import clew",
     "",
     `model = clew.load(${pythonText(model)})`,
-    opened(chosen),
+    opened(autoencoders),
     `print(components.component(${name}))`,
     `print(components.weights(${name}))`,
   ];

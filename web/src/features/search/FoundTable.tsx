@@ -1,4 +1,5 @@
 import { useEffect, useRef, useState } from "react";
+import { useOpened } from "../../api/autoencoders";
 import type { Token } from "../../api/types";
 import { activationBackground, effectBackground, largest } from "../../colour/scale";
 import { useAsked } from "../../components/asked";
@@ -41,6 +42,7 @@ export function FoundTable({
 }) {
   const { view, sort } = asking;
   const asked = useAsked();
+  const autoencoders = useOpened();
   const columns = COLUMNS[view.mode];
   const [active, setActive] = useState(-1);
   const [failed, setFailed] = useState<Error | null>(null);
@@ -80,7 +82,7 @@ export function FoundTable({
             {results && `${count(total)} component${total === 1 ? "" : "s"}`}
           </span>
           <div className="ml-auto flex flex-wrap items-center gap-1.5">
-            <CopyButton text={() => toPython(model, asking)}>Copy as Python</CopyButton>
+            <CopyButton text={() => toPython(model, asking, autoencoders)}>Copy as Python</CopyButton>
             <Button
               icon="save"
               disabled={total === 0}

@@ -20,7 +20,10 @@ test("the program asks what the page asks", () => {
   const view = readSearchView("?p=a%0Ab&bos=1&at=2&kinds=attn&layers=3,4&density=0.01&sort=ratio.asc&page=3");
   const asking = askingOf(view, undefined, true);
   if (!asking) throw new Error("it asks for something");
-  expect(toPython("smollm2", asking)).toContain(
+  expect(toPython("smollm2", asking, ["t/one"])).toContain(
+    'components = clew.components(model, autoencoders=["t/one"])\n',
+  );
+  expect(toPython("smollm2", asking, [])).toContain(
     'components.search_prompt("a\\nb", position=2, bos=True, sort="ratio", kinds=["attn"], layers=[3, 4], max_density=0.01, ascending=True, offset=100)',
   );
 });

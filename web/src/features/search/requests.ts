@@ -75,7 +75,11 @@ export function toCsv(view: Pick<SearchView, "mode">, rows: readonly Found[]): s
 const METHODS = { prompt: "search_prompt", token: "search_token", push: "search_pushed" } as const;
 
 /** A Python program that prints the same page of the same search. */
-export function toPython(model: string, { view, prompt, sort }: Asking): string {
+export function toPython(
+  model: string,
+  { view, prompt, sort }: Asking,
+  autoencoders: readonly string[],
+): string {
   const asked =
     view.mode === "prompt"
       ? [pythonText(prompt), view.at === null ? "" : `position=${view.at}`, view.bos ? "bos=True" : ""]
@@ -93,7 +97,7 @@ export function toPython(model: string, { view, prompt, sort }: Asking): string 
     "import clew",
     "",
     `model = clew.load(${pythonText(model)})`,
-    opened(view.autoencoders),
+    opened(autoencoders),
     `found = components.${METHODS[view.mode]}(${call})`,
     "print(found.total)",
     "print(found)",
