@@ -157,7 +157,7 @@ def visible(text: str) -> str:
 
 def _number(value: float) -> str:
     """Three significant digits."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
 
 
 _CSS = """
