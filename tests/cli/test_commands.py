@@ -54,6 +54,7 @@ def test_every_command_takes_json() -> None:
     assert set(COMMANDS) == {
         "debug", "trace", "show", "search", "collect", "serve", "tokens", "pull", "models", "bench",
         "atlas list", "atlas check", "atlas import", "atlas export",
+        "sae train", "sae resume", "sae eval", "sae toy", "sae add", "sae list", "sae remove", "sae rate",
     }  # fmt: skip
     for name, command in COMMANDS.items():
         assert any("--json" in parameter.opts for parameter in command.params), name
