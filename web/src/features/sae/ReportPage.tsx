@@ -1,5 +1,5 @@
 import { useEffect } from "react";
-import { useAutoencoders, useReport } from "../../api/autoencoders";
+import { useAutoencoders, useReport, useTrainings } from "../../api/autoencoders";
 import { canRetry, Failure } from "../../api/client";
 import { useStatus } from "../../api/queries";
 import type { Autoencoder, Report } from "../../api/types";
@@ -161,7 +161,12 @@ function Head({
   model: string;
 }) {
   const asked = useAsked();
-  const training = name.includes("/") ? name.slice(0, name.indexOf("/")) : null;
+  // One that was trained elsewhere and attached has no page of its training here.
+  const folder = name.slice(0, Math.max(0, name.indexOf("/")));
+  const reference = autoencoder?.reference ?? "";
+  const training = useTrainings().data?.rows.find(
+    (row) => row.name === folder && [row.folder, row.name].some((start) => reference.startsWith(`${start}/`)),
+  );
   return (
     <section aria-label="Autoencoder" className="rounded-md border border-line bg-panel px-3 py-2.5">
       <div className="flex flex-wrap items-center gap-x-3 gap-y-2">
@@ -180,8 +185,8 @@ function Head({
               In the debugger
             </Link>
           )}
-          {training !== null && (
-            <Link href={trainingAddress(training)} className={BUTTON} title="Its curves">
+          {training !== undefined && (
+            <Link href={trainingAddress(training.name)} className={BUTTON} title="Its curves">
               Its training
             </Link>
           )}
