@@ -1,7 +1,7 @@
 """What autoencoders trained here are worth beside SAELens' own, at equal tokens, equal L0 and on the same activations.
 
 python -m benchmarks.sae_quality                       2 million tokens of mlp_out.10, 4,608 latents, k = 32
-python -m benchmarks.sae_quality TOKENS SITE LATENTS   such as 200000 mlp_out.4 2304
+python -m benchmarks.sae_quality TOKENS SITE LATENTS ARCHITECTURE…   such as 200000 mlp_out.4 2304 topk
 
 The activations of SmolLM2 on the text that ships with Python are read once, kept, shuffled once, and given to both in
 the same batches, scaled so that a mean square norm is the width. SAELens trains with its own trainer and defaults, at
@@ -17,7 +17,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from clew.sae.recipe import Architecture, Recipe
 from clew.sae.trainer import Trainer, default_learning_rate
 
 BATCH, K, CONTEXT, HELD, LOSSES = 2048, 32, 128, 65_536, 64
+ARCHITECTURES: tuple[Architecture, ...] = ("topk", "batchtopk")
 CURVE = Path(__file__).parent.parent / "docs" / "images" / "sae-quality.svg"
 
 
@@ -64,12 +65,13 @@ class Activations:
 def activations(model: clew.Model, site: Site, tokens: int) -> Activations:
     """Read once; the first token of a context is left out."""
     subject = model.subject
+    wanted = (tokens + HELD) * CONTEXT // (CONTEXT - 1) + CONTEXT
     with tempfile.TemporaryDirectory() as folder:
         for _ in read_contexts(
             Path(folder),
             subject,
             corpus_of(),
-            tokens=tokens + HELD + CONTEXT * 16,
+            tokens=wanted,
             length=CONTEXT,
             bos=False,
             seed=0,
@@ -168,12 +170,12 @@ def measured(row: Quality, stages: Iterator[tuple[int, Autoencoder]], data: Acti
     return row
 
 
-def quality(tokens: int, site: Site, latents: int) -> list[Quality]:
+def quality(tokens: int, site: Site, latents: int, architectures: Sequence[Architecture]) -> list[Quality]:
     """Ours and theirs, architecture by architecture."""
     model = clew.load("smollm2")
     data = activations(model, site, tokens)
     rows: list[Quality] = []
-    for architecture in ("topk", "batchtopk"):
+    for architecture in architectures:
         rate = default_learning_rate(Recipe(site, latents, architecture, k=K), tokens // BATCH)
         rows.append(measured(Quality(architecture, "clew", rate), ours(architecture, site, latents, data), data, model))
         tried: list[Quality] = []
@@ -206,7 +208,8 @@ def main(arguments: list[str]) -> None:
     given = [f(text) for f, text in zip(read, arguments, strict=False)]
     tokens, site, latents = [*given, *[2_000_000, parse_site("mlp_out.10"), 4608][len(given) :]]
     assert isinstance(tokens, int) and isinstance(site, Site) and isinstance(latents, int)
-    rows = quality(tokens, site, latents)
+    named = [kind for kind in ARCHITECTURES if kind in arguments[3:]]
+    rows = quality(tokens, site, latents, named or ARCHITECTURES)
     draw(rows, site, latents)
     setting = {"threads": torch.get_num_threads(), "cores": os.cpu_count(), "tokens": tokens, "site": str(site)}
     print(json.dumps(setting | {"latents": latents, "rows": [asdict(row) for row in rows]}))
