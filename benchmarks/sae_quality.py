@@ -208,7 +208,7 @@ def main(arguments: list[str]) -> None:
     given = [f(text) for f, text in zip(read, arguments, strict=False)]
     tokens, site, latents = [*given, *[2_000_000, parse_site("mlp_out.10"), 4608][len(given) :]]
     assert isinstance(tokens, int) and isinstance(site, Site) and isinstance(latents, int)
-    named = [kind for kind in ARCHITECTURES if kind in arguments[3:]]
+    named: list[Architecture] = [kind for kind in ARCHITECTURES if kind in arguments[3:]]
     rows = quality(tokens, site, latents, named or ARCHITECTURES)
     draw(rows, site, latents)
     setting = {"threads": torch.get_num_threads(), "cores": os.cpu_count(), "tokens": tokens, "site": str(site)}
