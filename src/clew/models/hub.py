@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadModel, NoSpace, Offline, UnknownModel
+from ..errors import BadModel, ClewError, NoSpace, Offline, UnknownModel
 from .progress import Progress
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
@@ -32,42 +34,56 @@ def is_name(name: str) -> bool:
 
 def fetch(name: str, revision: str | None, folder: Path, progress: Progress | None = None) -> None:
     """Download a repository's files into `folder`. Raises UnknownModel, Offline, BadModel or NoSpace."""
-    import httpx2
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-    at = "" if revision is None else f" at {revision}"
-    try:
+    with telling("model", name, revision, UnknownModel, "clew models"):
         files = HfApi().model_info(name, revision=revision, files_metadata=True).siblings or []
         if not any(file.rfilename.endswith(".safetensors") for file in files):
             raise BadModel(
-                f"{name}{at} has no safetensors weights, and Clew never unpickles a file.",
+                f"{name}{_at(revision)} has no safetensors weights, and Clew never unpickles a file.",
                 "Look for a converted copy, or convert it with transformers and load the folder.",
             )
         total = sum(file.size or 0 for file in files if file.rfilename.endswith(".safetensors"))
         bar = None if progress is None else _reporting(progress, total)
         snapshot_download(name, revision=revision, local_dir=folder, allow_patterns=PATTERNS, tqdm_class=bar)
+
+
+@contextmanager
+def telling(what: str, name: str, revision: str | None, unknown: type[ClewError], lists: str) -> Iterator[None]:
+    """Says what is wrong with a repository, or with the hub. `lists` is the command that names what is here.
+
+    Raises `unknown`, Offline or NoSpace.
+    """
+    import httpx2
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        yield
     except GatedRepoError as error:
-        raise UnknownModel(
+        raise unknown(
             f"{name} is gated: its owner must let you in.",
-            f"Ask for access on its hub page, then set HF_TOKEN and run clew pull {name} again.",
+            "Ask for access on its hub page, then set HF_TOKEN and try again.",
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise UnknownModel(
-            f"There is no model {name!r}{at} here or on the Hugging Face hub.",
-            "Check the spelling; clew models lists those that are here. A private one needs HF_TOKEN.",
+        raise unknown(
+            f"There is no {what} {name!r}{_at(revision)} here or on the Hugging Face hub.",
+            f"Check the spelling; {lists} names those that are here. A private one needs HF_TOKEN.",
         ) from error
     except (httpx2.HTTPError, HfHubHTTPError, ConnectionError, TimeoutError) as error:
         raise Offline(
             f"{name} is not here yet and the Hugging Face hub cannot be reached ({type(error).__name__}).",
-            "Check the network, then try again; models that are here work offline.",
+            f"Check the network, then try again; {what}s that are here work offline.",
         ) from error
     except OSError as error:
         if error.errno == 28:
-            raise NoSpace(f"The disk filled up while downloading {name}.", "Free some space and pull again.") from error
+            raise NoSpace(f"The disk filled up while downloading {name}.", "Free some space and try again.") from error
         raise Offline(
             f"{name} could not be downloaded: {error}", "Check the network, then try again; what was fetched is kept."
         ) from error
+
+
+def _at(revision: str | None) -> str:
+    return "" if revision is None else f" at {revision}"
 
 
 def _reporting(progress: Progress, total: int) -> Any:

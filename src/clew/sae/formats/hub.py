@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from ...errors import NoSpace, Offline, UnknownAutoencoder
-from ...models.hub import REVISION, is_name
+from ...errors import Offline, UnknownAutoencoder
+from ...models.hub import REVISION, is_name, telling
 
 
 def split(reference: str) -> tuple[str, str]:
@@ -33,7 +32,7 @@ def listed(repository: str, revision: str | None) -> tuple[bool, list[str]]:
     if revision is not None and (not REVISION.fullmatch(revision) or ".." in revision):
         raise UnknownAutoencoder(f"{revision[:200]!r} is not a revision.", "Give a branch, tag or commit.")
     try:
-        with _told(repository, revision):
+        with _telling(repository, revision):
             files = HfApi().model_info(repository, revision=revision).siblings or []
             return True, [file.rfilename for file in files]
     except Offline as offline:
@@ -51,37 +50,11 @@ def fetched(repository: str, revision: str | None, reached: bool, files: list[st
     """
     from huggingface_hub import snapshot_download
 
-    with _told(repository, revision):
+    with _telling(repository, revision):
         return Path(
             snapshot_download(repository, revision=revision, allow_patterns=files, local_files_only=not reached)
         )
 
 
-@contextmanager
-def _told(name: str, revision: str | None) -> Iterator[None]:
-    import httpx2
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
-
-    at = "" if revision is None else f" at {revision}"
-    try:
-        yield
-    except GatedRepoError as error:
-        raise UnknownAutoencoder(
-            f"{name} is gated: its owner must let you in.", "Ask for access on its hub page, then set HF_TOKEN."
-        ) from error
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise UnknownAutoencoder(
-            f"There is no autoencoder {name!r}{at} here or on the Hugging Face hub.",
-            "Check the spelling; clew sae list names those that are here. A private one needs HF_TOKEN.",
-        ) from error
-    except (httpx2.HTTPError, HfHubHTTPError, ConnectionError, TimeoutError) as error:
-        raise Offline(
-            f"{name} is not here, and the Hugging Face hub cannot be reached ({type(error).__name__}).",
-            "Check the spelling and the network; autoencoders that are here work offline.",
-        ) from error
-    except OSError as error:
-        if error.errno == 28:
-            raise NoSpace(f"The disk filled up while downloading {name}.", "Free some space and try again.") from error
-        raise Offline(
-            f"{name} could not be downloaded: {error}", "Check the network, then try again; what was fetched is kept."
-        ) from error
+def _telling(repository: str, revision: str | None) -> AbstractContextManager[None]:
+    return telling("autoencoder", repository, revision, UnknownAutoencoder, "clew sae list")
