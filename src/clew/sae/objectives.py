@@ -20,6 +20,7 @@ through (b × n) and (n × d) arrays or through the pairs that fire (sparse.py),
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -74,7 +75,7 @@ class Workspace:
         return have[:size].view(*shape)
 
 
-class Objective:
+class Objective(ABC):
     """One architecture's. `centre` names the weight that is subtracted from x; `unit` says W_dec's rows have norm 1."""
 
     centre: Literal["b_dec", "b_pre"] | None
@@ -85,9 +86,9 @@ class Objective:
         self.centre = "b_dec" if recipe.writes is None else "b_pre"
         self.space = Workspace()
 
+    @abstractmethod
     def outcome(self, weights: Weights, batch: Batch) -> Outcome:
         """Loss and gradients of a batch."""
-        raise NotImplementedError
 
     def centred(self, weights: Weights, x: Float[Tensor, "b d_in"]) -> Float[Tensor, "b d_in"]:
         return x if self.centre is None else x - weights[self.centre]
