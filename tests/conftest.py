@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -46,3 +50,26 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
     for name in ("a", "b", "c"):
         (folder / f"{name}.txt").write_text(" ".join(draw.choices(TEXT.split(" "), k=1500)), encoding="utf-8")
     return str(folder)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """`small_disk("64k")` is a disk of that size, and asked again the same disk of another; skips if not allowed."""
+    disk = tmp_path / "disk"
+
+    def sized(size: str) -> Path:
+        if sys.platform != "linux" or os.geteuid() != 0:
+            pytest.skip("only root may mount a small disk")
+        if disk.is_mount():
+            subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+            return disk
+        disk.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "clew-test", str(disk)]
+        if subprocess.run(mount, check=False).returncode:
+            pytest.skip("mounting is not allowed here")
+        return disk
+
+    yield sized
+    if disk.is_mount():
+        # Lazy, since a test that failed may still hold a file of it open.
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)

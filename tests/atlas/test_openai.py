@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -412,19 +410,12 @@ def test_what_is_in_the_way_is_left_alone(root: Path, tmp_path: Path) -> None:
         import_openai(root, tmp_path / "file" / "atlas", model="small")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="mounts a small disk")
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_is_told(tmp_path: Path, small_disk: Callable[[str], Path]) -> None:
     write(tmp_path / "root", small(layers=1, neurons=100))
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "clew-test", str(disk)], check=False).returncode:
-        pytest.skip("only root can mount a small disk")
-    try:
-        with pytest.raises(NoSpace, match="is full"):
-            import_openai(tmp_path / "root", disk / "atlas", model="small")
-        assert [path.name for path in disk.iterdir() if path.suffix != ".lock"] == []
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    disk = small_disk("200k")
+    with pytest.raises(NoSpace, match="is full"):
+        import_openai(tmp_path / "root", disk / "atlas", model="small")
+    assert [path.name for path in disk.iterdir() if path.suffix != ".lock"] == []
 
 
 def test_an_import_can_be_stopped(root: Path, tmp_path: Path) -> None:

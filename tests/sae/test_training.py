@@ -43,8 +43,6 @@ from clew.sae.trackers import TensorBoard, WeightsAndBiases
 from clew.sae.trainer import Trainer
 from clew.sae.training import TrainEvent, read_log, state_of, training, trainings
 
-from .test_checkpoint import small_disk
-
 MLP = Site("mlp_out", 1)
 RECIPES = (
     Recipe(MLP, 32, "relu", sparsity=40.0, learning_rate=0.05),  # so strong that latents die
@@ -578,25 +576,27 @@ def test_a_damaged_checkpoint_is_told(model: Model, corpus: str, tmp_path: Path,
     assert len(train(model, replace(PLAN, recipes=RECIPES[2:3]), corpus, out, replace=True)) == 1
 
 
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_full_disk_keeps_the_last_checkpoint(
-    model: Model, corpus: str, undisturbed: tuple[Path, list[TrainEvent]], tmp_path: Path
+    model: Model,
+    corpus: str,
+    undisturbed: tuple[Path, list[TrainEvent]],
+    small_disk: Callable[[str], Path],
 ) -> None:
-    with small_disk(tmp_path / "disk", "16m") as disk:
-        out, filler = disk / "out", disk / "filler"
+    disk = small_disk("16m")
+    out, filler = disk / "out", disk / "filler"
 
-        def fill(event: TrainEvent) -> None:
-            if isinstance(event, TrainingState) and event.saved == B * 10:
-                free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-                filler.write_bytes(b"\0" * (free - 64 * 1024))
+    def fill(event: TrainEvent) -> None:
+        if isinstance(event, TrainingState) and event.saved == B * 10:
+            free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+            filler.write_bytes(b"\0" * (free - 64 * 1024))
 
-        with pytest.raises(NoSpace, match="full; all that was complete is kept"):
-            follow(training(model, PLAN, corpus, out), fill)
-        assert state_of(out).saved == B * 10 and state_of(out).stage in ("failed", "stopped")
-        assert "full" in state_of(out).message
-        filler.unlink()
-        list(training(model, PLAN, corpus, out))
-        check_same(out, undisturbed[0])
+    with pytest.raises(NoSpace, match="full; all that was complete is kept"):
+        follow(training(model, PLAN, corpus, out), fill)
+    assert state_of(out).saved == B * 10 and state_of(out).stage in ("failed", "stopped")
+    assert "full" in state_of(out).message
+    filler.unlink()
+    list(training(model, PLAN, corpus, out))
+    check_same(out, undisturbed[0])
 
 
 # Looking on
