@@ -34,8 +34,8 @@ SAMPLES = [
     LatentSample(17, 0.0, 0.0, 0.0, 0.1, [], None),
 ]
 REPORT = Report(
-    INFO, "some <text>", 1000, 8.0, 0.25, 0.76, 0.01, 0.9, 0.95, 3.0, 3.1, 3.5, 4.0, 0.9, 500, 0.05, 1, 2, DENSITY,
-    COSINE, 0.4, 120.5, PROBES, SAMPLES, 12.0,
+    INFO, "some <text>", True, 1000, 8.0, 0.25, 0.76, 0.01, 0.9, 0.95, 3.0, 3.1, 3.5, 4.0, 0.9, 500, 0.05, 1, 2,
+    DENSITY, COSINE, 0.4, 120.5, PROBES, SAMPLES, 12.0,
 )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ def evaluate(
     from ..sae.autoencoder import check_fits
     from ..sae.evaluate import evaluating
     from ..sae.places import places
-    from ..sae.report import write_report
+    from ..sae.report import text_of, write_report
 
     found = places(reference)
     if out is not None and len(found) > 1:
@@ -121,7 +121,7 @@ def evaluate(
     for report, page in kept:
         terminal.print()
         _show_probes(terminal, report)
-        seconds = f"Judged on {report.tokens:,} tokens of {report.corpus} in {duration(report.seconds)}."
+        seconds = f"Judged on {text_of(report)}, in {duration(report.seconds)}."
         terminal.print(Text(seconds, "dim"), soft_wrap=True)
         terminal.print(Text(f"Latents to look at, and pictures: {page.absolute()}", "dim"), soft_wrap=True)
 

@@ -87,7 +87,7 @@ class Watch:
                 self._resampled.append(event)
 
     def _line(self, event: TrainEvent) -> None:
-        """Tell what happened: another message and a resampling at once, how far it is every ten seconds."""
+        """Tell what happened: another message and a resampling at once, how far it is every ten seconds and at the end."""
         before = "" if self.state is None else self.state.message
         now = time.monotonic()
         self._take(event)
@@ -99,7 +99,9 @@ class Watch:
             if event.stage == "running" and event.message and (another or now - self._said >= _EVERY):
                 self._said = now
                 self._terminal.print(event.message, soft_wrap=True)
-        elif now - self._told >= _EVERY and self.state is not None and event.run == self.state.runs[-1]:
+        elif self.state is not None and event.run == self.state.runs[-1]:
+            if now - self._told < _EVERY and event.tokens < self.state.total:
+                return
             self._told = now
             self._terminal.print(self._progress(), soft_wrap=True)
             for name, point in self.points.items():

@@ -2,6 +2,7 @@
 
 from .contexts import Contexts, read_contexts
 from .documents import Corpus
+from .parts import Part, parted
 from .texts import corpus_of
 
-__all__ = ["Contexts", "Corpus", "corpus_of", "read_contexts"]
+__all__ = ["Contexts", "Corpus", "Part", "corpus_of", "parted", "read_contexts"]

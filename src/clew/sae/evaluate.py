@@ -1,8 +1,8 @@
 """What an autoencoder is worth, by several measures, none of which tells by itself (docs/judging.md).
 
-Two passes over text it was not trained on: the first reads the site alone and stops there; the second, over the first
-`losses` tokens, runs the whole model with the site as it is and replaced, by the mean too, which only the first pass
-could tell.
+Two passes over text that trainings set aside (corpus/parts.py): the first reads the site alone and stops there; the
+second, over the first `losses` tokens, runs the whole model with the site as it is and replaced, by the mean too, which
+only the first pass could tell.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from torch import Tensor
 
 from .. import settings
 from ..corpus.contexts import Contexts, read_contexts
+from ..corpus.parts import Part, parted
 from ..corpus.texts import Corpus, corpus_of
-from ..errors import Cancelled, NotFinite, NothingToLearn, UsageError
+from ..errors import Cancelled, CorpusTooShort, NotFinite, NothingToLearn, UsageError
 from ..models.sites import read_sites
 from ..models.subject import HasSubject, SubjectModel
 from ..models.tape import Stop
@@ -81,8 +82,9 @@ def evaluating(
 
     `losses` of the tokens are run through the whole model. Contexts are as long as those it was trained on, and begin
     with the start token if those did, unless `context` and `bos` say otherwise; neither that token nor the first `skip`
-    are counted. `seed` orders the corpus (0 is what training takes) and draws the `samples` latents. `reference` names
-    the autoencoder in the report, `folder` is where its ratings lie.
+    are counted. What trainings set aside of the corpus is read, or the whole where that fills not one context. `seed`
+    orders it and draws the `samples` latents. `reference` names the autoencoder in the report, `folder` is where its
+    ratings lie.
     Raises WrongAutoencoder, BadSite, UsageError, NothingToLearn, NotFinite, Cancelled, NoSpace and what the corpus
     raises.
     """
@@ -98,9 +100,10 @@ def evaluating(
     if first + 2 > context:
         raise UsageError(f"Contexts of {context} tokens leave none to judge.", "Lower skip, or lengthen the context.")
     corpus = corpus if corpus is not None and not isinstance(corpus, str) else corpus_of(corpus)
+    text = parted(corpus, "aside")
     with tempfile.TemporaryDirectory(prefix="clew-judging-") as texts:
         yield from _Judging(
-            subject, autoencoder.to(subject.device), corpus, Path(texts), tokens, losses, context, bos, first, seed,
+            subject, autoencoder.to(subject.device), text, Path(texts), tokens, losses, context, bos, first, seed,
             samples, reference or autoencoder.name, folder, stop,
         ).run()  # fmt: skip
 
@@ -153,6 +156,20 @@ class _Judging:
         yield EvaluationProgress("probes", 1, 1, 0.0, report)
 
     def _read(self) -> Iterator[EvaluationProgress]:
+        try:
+            yield from self._read_text()
+        except CorpusTooShort:
+            if not isinstance(self._corpus, Part):
+                raise
+            self._corpus = self._corpus.whole
+            yield from self._read_text()
+
+    @property
+    def _held_out(self) -> bool | None:
+        """Whether none of the text was trained on: of what was trained elsewhere nobody knows."""
+        return isinstance(self._corpus, Part) if self._autoencoder.origin.format == "clew" else None
+
+    def _read_text(self) -> Iterator[EvaluationProgress]:
         start = time.perf_counter()
         for done in read_contexts(
             self._texts, self._subject, self._corpus,
@@ -212,6 +229,7 @@ class _Judging:
         return Report(
             autoencoder=info_of(self._autoencoder, self._reference, judged=True),
             corpus=self._corpus.description,
+            held_out=self._held_out,
             tokens=firing.tokens,
             l0=firing.l0,
             fvu=reconstruction.fvu,

@@ -115,9 +115,9 @@ class TrainingPlan:
     `tokens` are trained on, `batch` of them in a step; contexts of `context` tokens, with the model's start token first
     if `bos`; neither it nor the first `skip` positions are trained on. `buffer` tokens are held to draw from. The
     learning rate warms up over the first `warmup` and goes down to zero over the last `decay` of the steps (shares);
-    gradients are clipped to the norm `clip`. A row is logged every `log_every` steps, a checkpoint saved every
-    `save_every` tokens. A latent is dead when it fired on none of the last `dead_tokens` tokens (None: 10 million, or a
-    quarter of a shorter run).
+    gradients are clipped to the norm `clip`. A row is logged every `log_every` steps (None: 10, fewer in a short run),
+    a checkpoint saved every `save_every` tokens. A latent is dead when it fired on none of the last `dead_tokens`
+    tokens (None: 10 million, or a quarter of a shorter run).
     """
 
     recipes: tuple[Recipe, ...]
@@ -130,7 +130,7 @@ class TrainingPlan:
     warmup: float = 0.05
     decay: float = 0.2
     clip: float = 1.0
-    log_every: int = 10
+    log_every: int | None = None
     evaluate_every: int = 0
     save_every: int = 200_000
     dead_tokens: int | None = None
@@ -139,6 +139,11 @@ class TrainingPlan:
     @property
     def steps(self) -> int:
         return max(1, self.tokens // self.batch)
+
+    @property
+    def row_every(self) -> int:
+        """Steps between two rows of the log: a short run has about a hundred rows too."""
+        return max(1, min(10, self.steps // 100)) if self.log_every is None else self.log_every
 
     @property
     def dead_after(self) -> int:
@@ -154,11 +159,13 @@ class TrainingPlan:
         if twice is not None:
             raise UsageError(f"{twice} is to be trained twice.", "Give each its own site, size, sparsity or seed.")
         for name, least in (
-            ("tokens", self.batch), ("batch", 1), ("context", 2), ("buffer", self.batch), ("log_every", 1),
+            ("tokens", self.batch), ("batch", 1), ("context", 2), ("buffer", self.batch),
             ("save_every", 1), ("skip", 0), ("evaluate_every", 0),
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least:,}, and is {getattr(self, name):,}.", "Raise it.")
+        if self.log_every is not None and self.log_every < 1:
+            raise UsageError(f"log_every must be at least 1, and is {self.log_every}.", "Leave it out for the default.")
         if self.skip >= self.context:
             raise UsageError("Every position of a context would be left out.", "Lower skip, or lengthen the context.")
         if not (0 <= self.warmup <= 1 and 0 <= self.decay <= 1 and self.warmup + self.decay <= 1):

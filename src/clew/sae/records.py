@@ -146,6 +146,8 @@ class LatentSample(Record):
 class Report(Record):
     """What an autoencoder is worth, by several measures (docs/arithmetic.md defines each; field.md §5).
 
+    `held_out` says whether none of the text was trained on; None where nobody knows: it was trained elsewhere.
+
     `ce` are the model's mean next-token losses in nats over `ce_tokens` of the tokens: as is, with the site replaced by
     the reconstruction, by the mean, and by zero; `ce_recovered` is None when zero does no harm. `shrinkage` is
     Σ‖x̂‖²/Σ⟨x̂, x⟩, the relative reconstruction bias of Rajamanoharan et al. 2024 (Gated SAEs, eq. 10): 1 when
@@ -156,6 +158,7 @@ class Report(Record):
 
     autoencoder: AutoencoderInfo
     corpus: str
+    held_out: bool | None
     tokens: int
     l0: float
     fvu: float

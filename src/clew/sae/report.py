@@ -62,6 +62,12 @@ def _report(kept: dict[str, Any]) -> Report:
     )
 
 
+def text_of(report: Report) -> str:
+    """What it was judged on, in words."""
+    known = {True: "that trainings set aside", False: "some of which it was trained on", None: "perhaps trained on"}
+    return f"{report.tokens:,} tokens of {report.corpus}, {known[report.held_out]}"
+
+
 def page(report: Report) -> str:
     """The report as a page of its own: no script, nothing loaded from elsewhere."""
     about = report.autoencoder
@@ -82,7 +88,7 @@ def page(report: Report) -> str:
 <style>{_CSS}</style>
 <h1>{escape(about.name)}</h1>
 <p>{escape(" · ".join(facts))}</p>
-<p>Judged on {report.tokens:,} tokens of {escape(report.corpus)}, losses on {report.ce_tokens:,} of them.</p>
+<p>Judged on {escape(text_of(report))}, losses on {report.ce_tokens:,} of them.</p>
 <h2>Measures</h2>
 <table>{rows}</table>
 <div class="pictures">

@@ -22,6 +22,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..corpus.contexts import Contexts, read_contexts
+from ..corpus.parts import parted
 from ..corpus.texts import Corpus, corpus_of
 from ..errors import BadCheckpoint, Cancelled, ClewError, UsageError
 from ..models.fingerprint import fingerprint
@@ -86,6 +87,7 @@ def training(
     """Train autoencoders into the folder `out`, telling how far it is: a state at the start, at every saving and at the
     end, a point for every autoencoder and row of the log, and every resampling.
 
+    One text in sixteen is left out, to judge with (corpus/parts.py).
     A training that was interrupted goes on where it was saved last; a complete one is left alone. `replace` throws away
     what there is. When `stop` says so, and on Ctrl-C or SIGTERM (which raise KeyboardInterrupt after that), it saves
     what is learned so far, the autoencoders too. Closing the iterator does the same.
@@ -94,7 +96,7 @@ def training(
     """
     subject, folder, plan = model.subject, Path(out).absolute(), plan.checked()
     _check(subject, plan)
-    found = corpus_of(corpus) if corpus is None or isinstance(corpus, str) else corpus
+    found = parted(corpus_of(corpus) if corpus is None or isinstance(corpus, str) else corpus, "trained")
     now = time.time()
     manifest = Manifest(
         version=VERSION,
@@ -276,7 +278,7 @@ class _Training:
         measuring = self._plan.evaluate_every > 0 and (
             self._crossed(self._plan.evaluate_every) or self._step == self._plan.steps
         )
-        if not (measuring or self._step % self._plan.log_every == 0 or self._step == self._plan.steps):
+        if not (measuring or self._step % self._plan.row_every == 0 or self._step == self._plan.steps):
             return
         points = []
         for learner in self._learners:

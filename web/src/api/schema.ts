@@ -2297,6 +2297,11 @@ export interface components {
             autoencoder: components["schemas"]["AutoencoderInfo"];
             /** Corpus */
             corpus: string;
+            /**
+             * Held Out
+             * @description Whether none of the text was trained on; null: nobody knows.
+             */
+            held_out: boolean | null;
             /** Tokens */
             tokens: number;
             /** L0 */

@@ -265,6 +265,7 @@ class Report(Reply):
 
     autoencoder: AutoencoderInfo
     corpus: str
+    held_out: bool | None = Field(description="Whether none of the text was trained on; null: nobody knows.")
     tokens: int
     l0: float
     fvu: float
