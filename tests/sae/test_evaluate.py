@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, explained_variance_score, r2_score
 from torch import nn
 
-from clew.corpus import Contexts, corpus_of, read_contexts
+from clew.corpus import Contexts, Part, corpus_of, read_contexts
+from clew.corpus.documents import Document
 from clew.debug import Model
 from clew.errors import BadSite, Cancelled, NotFinite, NothingToLearn, UsageError, WrongAutoencoder
 from clew.models.sites import read_sites, width
@@ -23,9 +24,11 @@ from clew.sae.evaluate import ce_recovered, evaluate, evaluating
 from clew.sae.geometry import cosine_histogram, max_cosines
 from clew.sae.measures import Firing, Reconstruction, Spread, density_histogram
 from clew.sae.probing import STRENGTH, labels_of, probing
+from clew.sae.recipe import Recipe, TrainingPlan
 from clew.sae.records import Report
 from clew.sae.samples import AFTER, BEFORE, EXCERPTS
 from clew.sae.splicing import losses
+from clew.sae.training import train
 
 Tiny = Callable[[str], Model]
 
@@ -386,6 +389,35 @@ def test_who_says_the_mean_scores_an_fvu_of_one(tiny: Tiny, corpus: str, tmp_pat
     assert report.shrinkage == pytest.approx(1, abs=1e-6)
     assert report.kl == pytest.approx(0, abs=1e-6)
     assert report.ce_spliced == pytest.approx(report.ce_clean, rel=1e-6)
+
+
+def test_what_trainings_set_aside_is_read_and_said(
+    tiny: Tiny, corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, many = tiny("llama"), tmp_path / "many"
+    many.mkdir()
+    for number in range(160):
+        (many / f"{number:03}.txt").write_text(f"Mary and John went to store {number} and gave a drink.\n" * 5)
+    read: list[str] = []
+    documents = Part.documents
+
+    def told(part: Part, seed: int, skip: int = 0) -> Iterator[Document]:
+        for document in documents(part, seed, skip):
+            read.append(document.text)
+            yield document
+
+    monkeypatch.setattr(Part, "documents", told)
+    autoencoder = drawn(Site("mlp_out", 1), 24, 30)
+    assert judged(model, autoencoder, str(many)).held_out is True
+    aside, read[:] = set(read), []
+    recipe = Recipe(Site("mlp_out", 1), 30, k=3)
+    train(model, TrainingPlan((recipe,), tokens=4096, batch=64, context=16, buffer=256), str(many), tmp_path / "out")
+    assert len(aside) > 2 and len(read) > 20
+    assert aside.isdisjoint(read)
+    elsewhere = replace(autoencoder, origin=replace(autoencoder.origin, format="saelens"))
+    assert judged(model, elsewhere, str(many)).held_out is None
+    # Three long texts, and none to spare.
+    assert judged(model, autoencoder, corpus).held_out is False
 
 
 def test_contexts_are_those_it_was_trained_on(tiny: Tiny, corpus: str) -> None:

@@ -87,7 +87,7 @@ class Watch:
                 self._resampled.append(event)
 
     def _line(self, event: TrainEvent) -> None:
-        """Tell what happened: another message and a resampling at once, how far it is every ten seconds and at the end."""
+        """Tell what happened: another message and a resampling at once, how far it is now and then, and at the end."""
         before = "" if self.state is None else self.state.message
         now = time.monotonic()
         self._take(event)
