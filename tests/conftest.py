@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import torch
 
 import clew
 from clew.debug import Model
@@ -50,6 +51,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
     for name in ("a", "b", "c"):
         (folder / f"{name}.txt").write_text(" ".join(draw.choices(TEXT.split(" "), k=1500)), encoding="utf-8")
     return str(folder)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For tensors so small that threads would only wait for each other, many times so on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

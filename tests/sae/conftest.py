@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
+from clew.debug import Model
+from clew.sae.training import TrainEvent, training
+
 from .drawing import D, Draw
+from .plan import PLAN
 
 
 @pytest.fixture
@@ -24,3 +31,18 @@ def draw() -> Draw:
         return 0.4 * torch.randn(shape, generator=generator)
 
     return normal
+
+
+@pytest.fixture(scope="module")
+def model(tiny: Callable[[str], Model]) -> Model:
+    """The tiny Llama."""
+    return tiny("llama")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    one_thread: None, model: Model, corpus: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[TrainEvent]]:
+    """The folder of a training that nothing disturbed, and all that it told."""
+    out = tmp_path_factory.mktemp("trainings") / "undisturbed"
+    return out, list(training(model, PLAN, corpus, out))
