@@ -1,7 +1,7 @@
 """Two transformers small enough to work out on paper, every weight of them written down here.
 
 `copier` is a Llama: two layers, RMSNorm, gated neurons with relu. `counter` is a GPT-2: one layer, LayerNorm, biases
-everywhere, plain relu neurons. test_handmade.py does the arithmetic, without torch.
+everywhere, plain relu neurons. worked.py and the tests do the arithmetic, without torch.
 
 Rotary positions would put cosines into every score. A base of 1e30 turns the second pair of a head's four dimensions
 by 1e-15 a token, so queries and keys that live there do not turn at all. Norms have an epsilon of 1e-12, enough to
@@ -23,7 +23,7 @@ A, B, YES, NO = range(4)  # the vocabulary: " a", " b", " yes", " no"
 
 
 def copier(folder: Path) -> Path:
-    """Saves the Llama into `folder`. What each part does to "a b" is in test_handmade.py."""
+    """Saves the Llama into `folder`. What each part does to "a b" is in worked.py."""
     config = LlamaConfig(
         vocab_size=5,
         hidden_size=4,

@@ -11,7 +11,6 @@ import importlib.util
 import json
 import math
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,8 @@ from transformers import LlamaForCausalLM
 import clew
 from clew.debug import Model, Run
 from clew.nodes import Node, parse
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 FOLDER = Path(__file__).parent / "induction"
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_induction.py"
@@ -76,15 +77,6 @@ def find(run: Run) -> Circuit:
     writer = score.verify(nodes=[largest.id])[0]
     assert writer.verified_effect is not None
     return Circuit(pair, parse(writer.id), run, score, writer.verified_effect / score.value)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors this small are quicker on one thread, many times so on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=TRAINED)
