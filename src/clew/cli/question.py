@@ -64,14 +64,6 @@ PatchAtOption = Annotated[
     int | None,
     typer.Option(help="Explain the second prompt after this token.", show_default="as --at is paired, or the last"),
 ]
-SaeOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--sae",
-        metavar="REF",
-        help="Explain with the latents of this autoencoder: its name on the shelf, a folder or a repository.",
-    ),
-]
 RowsOption = Annotated[int, typer.Option(min=0, help="Rows of the table to print; 0 prints all.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print the node table as CSV on stdout.")]
 
