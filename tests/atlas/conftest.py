@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .published import small, write
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -10,3 +15,17 @@ def content(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
     }
+
+
+@pytest.fixture(scope="session")
+def records() -> dict[str, Any]:
+    """A small model's records as OpenAI published theirs, by path."""
+    return small()
+
+
+@pytest.fixture(scope="session")
+def root(records: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `records`."""
+    folder = tmp_path_factory.mktemp("published")
+    write(folder, records)
+    return folder

@@ -11,6 +11,7 @@ from typing import Any
 
 WORDS = ["The", " cat", " sat", " on", " the", " mat", ".", "\n", " naïve", " \ufffd", "<|endoftext|>", " \u732b"]
 BOUNDARIES = [None, 0.25, 1.0, 2.5, 6.0, None]
+TOP = "most_positive_activation_records"
 NEURONS, HEADS = "collated-activations", "attn_write_norm/collated-activations-by-token-pair"
 
 
@@ -48,7 +49,7 @@ def component(
         "variance": draw.uniform(0.01, 0.3),
         "skewness": draw.uniform(2, 9),
         "kurtosis": draw.uniform(10, 200),
-        "most_positive_activation_records": top,
+        TOP: top,
     }
 
 
