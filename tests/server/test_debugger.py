@@ -12,6 +12,7 @@ from clew.debug import Model
 from clew.server.answers import Answers
 from clew.server.attached import Attached
 from clew.server.schemas import debugger as schemas
+from clew.server.schemas.questions import TableQuestion
 
 from .conftest import QUESTION
 
@@ -102,7 +103,7 @@ def test_token(client: TestClient) -> None:
 
 def test_only_the_last_few_answers_are_kept(model: Model) -> None:
     answers = Answers(model, Attached(model), kept=2)
-    asked = [schemas.TableQuestion(prompt=text) for text in ("When", "When Mary", "When Mary and")]
+    asked = [TableQuestion(prompt=text) for text in ("When", "When Mary", "When Mary and")]
     runs = [answers._run(question, {}, lambda: False) for question in asked]
     assert answers._run(asked[2], {}, lambda: False) is runs[2]
     assert answers._run(asked[1], {}, lambda: False) is runs[1]

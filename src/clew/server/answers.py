@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import NotFinite, UsageError
 from .events import event
 from .jobs import Stop
-from .schemas.debugger import (
+from .schemas.questions import (
     AlignQuestion,
     CompareQuestion,
     Filters,
