@@ -1,6 +1,7 @@
-import type { ButtonHTMLAttributes } from "react";
+import type { AnchorHTMLAttributes, ButtonHTMLAttributes } from "react";
 import { useEffect, useState } from "react";
 import { Icon, type IconName } from "./Icon";
+import { Link } from "./Link";
 
 const BASE =
   "inline-flex items-center justify-center gap-1.5 rounded border text-xs whitespace-nowrap transition-colors disabled:opacity-50 disabled:cursor-not-allowed";
@@ -23,6 +24,14 @@ export function Button({ look = "plain", icon, className = "", children, ...rest
       {children}
     </button>
   );
+}
+
+/** A link that looks like a button: for what leads to another page. */
+export function ButtonLink({
+  look = "plain",
+  ...rest
+}: AnchorHTMLAttributes<HTMLAnchorElement> & { href: string; look?: keyof typeof LOOKS }) {
+  return <Link className={`${BASE} ${LOOKS[look]} h-6.5 px-2`} {...rest} />;
 }
 
 /** Copies what `text` gives when pressed, and says for a moment that it did, or why it could not. */

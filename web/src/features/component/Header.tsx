@@ -1,7 +1,7 @@
 import { useOpened } from "../../api/autoencoders";
 import type { Component, Model } from "../../api/types";
 import { useAsked, useDebugger } from "../../components/asked";
-import { CopyButton } from "../../components/Button";
+import { ButtonLink, CopyButton } from "../../components/Button";
 import { inWords } from "../../components/ComponentCard";
 import { Icon } from "../../components/Icon";
 import { Link } from "../../components/Link";
@@ -49,13 +49,9 @@ export function Header({
         </p>
       )}
       <div className="ml-auto flex flex-wrap items-center gap-1.5">
-        <Link
-          href={back}
-          className="inline-flex h-6.5 items-center rounded border border-line bg-panel px-2 text-xs text-ink-2 hover:border-line-strong hover:text-ink"
-          title="Which heads, neurons and latents decide the next token of this prompt"
-        >
+        <ButtonLink href={back} title="Which heads, neurons and latents decide the next token of this prompt">
           This prompt in the debugger
-        </Link>
+        </ButtonLink>
         <CopyButton text={() => toPython(model?.name ?? "smollm2", id, asked, autoencoders)}>
           Copy as Python
         </CopyButton>

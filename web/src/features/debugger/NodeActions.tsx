@@ -1,8 +1,7 @@
 import { useEffect, useRef, useState } from "react";
 import type { Model, NodeEffect } from "../../api/types";
 import { useAsked } from "../../components/asked";
-import { Button } from "../../components/Button";
-import { Link } from "../../components/Link";
+import { Button, ButtonLink } from "../../components/Button";
 import { componentAddress, componentOf } from "../../url/route";
 import type { View } from "../../url/view";
 import { FIRST_VALUE, noEdit, noVerify, OP_TITLES, type Op, opsAt, zero } from "./edits";
@@ -118,13 +117,12 @@ export function NodeActions({
           </Button>
         )}
         {component !== null && (
-          <Link
+          <ButtonLink
             href={componentAddress(component, asked)}
-            className="inline-flex h-6.5 items-center rounded border border-line bg-panel px-2 text-ink-2 hover:border-line-strong hover:text-ink"
             title="What it does in general: examples, statistics, weights (c)"
           >
             Component page
-          </Link>
+          </ButtonLink>
         )}
       </div>
     </div>

@@ -2,8 +2,7 @@ import { useEffect, useMemo, useRef, useState } from "react";
 import { useAutoencoders, useTrainings } from "../../api/autoencoders";
 import { canRetry } from "../../api/client";
 import { useStatus } from "../../api/queries";
-import { Button } from "../../components/Button";
-import { Link } from "../../components/Link";
+import { Button, ButtonLink } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { useKeys } from "../../components/useKeys";
 import { go, useQueryString } from "../../url/address";
@@ -96,13 +95,9 @@ function Nothing({ model, training, onAdd }: { model: string; training: boolean;
           </p>
         </div>
         <div className="flex flex-wrap items-center gap-2">
-          <Link
-            href={TRAIN}
-            className="inline-flex h-6.5 items-center rounded border border-ink bg-ink px-2 text-xs font-medium text-page hover:opacity-85"
-            title="Choose a site, a size and an architecture (n)"
-          >
+          <ButtonLink look="strong" href={TRAIN} title="Choose a site, a size and an architecture (n)">
             Train one
-          </Link>
+          </ButtonLink>
           <Button onClick={onAdd} title="From a folder or the Hugging Face hub (+)">
             Add one
           </Button>

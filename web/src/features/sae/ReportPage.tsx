@@ -4,7 +4,7 @@ import { canRetry, Failure } from "../../api/client";
 import { useStatus } from "../../api/queries";
 import type { Autoencoder, Report } from "../../api/types";
 import { useAsked } from "../../components/asked";
-import { Button, CopyButton } from "../../components/Button";
+import { Button, ButtonLink, CopyButton } from "../../components/Button";
 import { download } from "../../components/download";
 import { Icon } from "../../components/Icon";
 import { Link } from "../../components/Link";
@@ -145,10 +145,6 @@ export function ReportPage({ name }: { name: string }) {
   );
 }
 
-/** A link that looks like a button. */
-const BUTTON =
-  "inline-flex h-6.5 items-center rounded border border-line bg-panel px-2 text-xs text-ink-2 hover:border-line-strong hover:text-ink";
-
 function Head({
   name,
   autoencoder,
@@ -173,22 +169,21 @@ function Head({
         <h1 className="min-w-0 font-mono text-base font-semibold break-all">{name}</h1>
         <div className="ml-auto flex flex-wrap items-center gap-1.5">
           {autoencoder?.fits && (
-            <Link
+            <ButtonLink
               href={debuggerAddress({
                 prompt: asked?.prompt ?? "",
                 bos: asked?.bos ?? false,
                 autoencoders: [name],
               })}
-              className={BUTTON}
               title="Explain a token with its latents in place of what they stand for"
             >
               In the debugger
-            </Link>
+            </ButtonLink>
           )}
           {training !== undefined && (
-            <Link href={trainingAddress(training.name)} className={BUTTON} title="Its curves">
+            <ButtonLink href={trainingAddress(training.name)} title="Its curves">
               Its training
-            </Link>
+            </ButtonLink>
           )}
           <CopyButton text={() => toPython(model, autoencoder?.reference ?? name, true)}>
             Copy as Python

@@ -4,7 +4,7 @@ import { SHELF } from "../../api/autoencoders";
 import { api } from "../../api/client";
 import type { Autoencoder } from "../../api/types";
 import { useAsked } from "../../components/asked";
-import { Button, CopyButton } from "../../components/Button";
+import { Button, ButtonLink, CopyButton } from "../../components/Button";
 import { download } from "../../components/download";
 import { Icon } from "../../components/Icon";
 import { Link } from "../../components/Link";
@@ -166,13 +166,9 @@ export function ShelfTable({
             >
               JSON
             </Button>
-            <Link
-              href={TRAIN}
-              className="inline-flex h-6.5 items-center rounded border border-ink bg-ink px-2 text-xs font-medium text-page hover:opacity-85"
-              title="Choose a site, a size and an architecture (n)"
-            >
+            <ButtonLink look="strong" href={TRAIN} title="Choose a site, a size and an architecture (n)">
               Train new
-            </Link>
+            </ButtonLink>
           </div>
         </>
       }
@@ -282,26 +278,24 @@ export function ShelfTable({
                   <td className="px-3 text-right whitespace-nowrap">
                     <span className="inline-flex items-center gap-1.5">
                       {row.fits && (
-                        <Link
+                        <ButtonLink
                           href={debuggerAddress({
                             prompt: asked?.prompt ?? "",
                             bos: asked?.bos ?? false,
                             autoencoders: [row.name],
                           })}
-                          className="inline-flex h-6.5 items-center rounded border border-line bg-panel px-2 text-ink-2 hover:border-line-strong hover:text-ink"
                           title="Explain a token with its latents in place of what they stand for"
                         >
                           Debug
-                        </Link>
+                        </ButtonLink>
                       )}
                       {!row.judged && row.fits && (
-                        <Link
+                        <ButtonLink
                           href={autoencoderAddress(row.name)}
-                          className="inline-flex h-6.5 items-center rounded border border-line bg-panel px-2 text-ink-2 hover:border-line-strong hover:text-ink"
                           title="Measure what it is worth, on its page"
                         >
                           Judge…
-                        </Link>
+                        </ButtonLink>
                       )}
                       <Confirm
                         label="Remove"
