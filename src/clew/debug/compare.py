@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadNode
 from ..models.tape import Stop
-from ..nodes import Node, parse
+from ..nodes import parse
 from .align import Alignment
 from .records import CandidateChange, Comparison, NodeChange, NodeEffect
 
@@ -75,16 +75,8 @@ def _fetched(
 ) -> dict[str, NodeEffect]:
     """The rows of these names; those that the table leaves out are looked up, those beyond its reach are not there."""
     missing = [parse(name) for name in names if name is not None and name not in rows]
-    reachable = [node for node in missing if _reaches(run, node)]
+    reachable = [node for node in missing if run.reaches(node)]
     return rows | {row.id: row for row in (run.find(reachable, stop) if reachable else [])}
-
-
-def _reaches(run: Run, node: Node) -> bool:
-    try:
-        run.check(node)
-    except BadNode:
-        return False
-    return True
 
 
 def _change(left: NodeEffect | None, right: NodeEffect | None) -> NodeChange | None:

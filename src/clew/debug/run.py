@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..edits import Edit, Op, edit_of, parse_edit, parse_place
+from ..edits import Edit, parse_edit
 from ..errors import BadEdit, BadNode, UsageError
 from ..models.probe import probe
 from ..models.subject import SubjectModel
@@ -21,6 +21,7 @@ from .case import Case, Second, check_edits
 from .compare import compare, counterpart_step
 from .detail import detail
 from .direction import Reading
+from .editing import Editable
 from .generate import generate
 from .lens import lens
 from .ranking import Selection
@@ -50,7 +51,7 @@ from .verification import Verification, by_verified
 from .verify import Ablation
 
 
-class Run:
+class Run(Editable):
     """One prompt taken apart. Made by `Model.debug`; every method returns records (debug/records.py).
 
     A run is a question and never changes: `edit`, `ablate`, `patch` and their like give another run with one more edit
@@ -75,7 +76,7 @@ class Run:
         self._unedited = unedited
         self._lazy_answer: Answer | None = None
         self._lazy_scalar: Scalar | None = None
-        self._verification = Verification(case, self._rows, self._sparse, self._there)
+        self._verification = Verification(case, self._rows, self._sparse, self.reaches)
 
     def __repr__(self) -> str:
         targets = " ".join(repr(self._subject.text(i)) for i in self._reading.targets)
@@ -200,33 +201,6 @@ class Run:
     def unedited(self) -> Run:
         """The same question as the model is."""
         return self if self._unedited is None else self._unedited
-
-    def ablate(self, places: str | Sequence[str], to: str | float = "zero") -> Run:
-        """With places set to "zero", to their "mean" over the prompt's other positions, or to a number."""
-        if to in ("zero", "mean"):
-            return self._each("zero" if to == "zero" else "mean", places)
-        if isinstance(to, str):
-            raise UsageError(f"{to!r} is not what a place can be set to.", 'Use "zero", "mean" or a number.')
-        return self._each("set", places, to)
-
-    def scale(self, places: str | Sequence[str], by: float) -> Run:
-        """With what places hold times `by`."""
-        return self._each("scale", places, by)
-
-    def steer(self, places: str | Sequence[str], strength: float) -> Run:
-        """With `strength` times the unit direction of each place's write added to it."""
-        return self._each("steer", places, strength)
-
-    def cut(self, pairs: str | Sequence[str]) -> Run:
-        """With attention weights set to zero and the rest of each row scaled to sum to 1 again.
-
-        `ablate` leaves the rest as it is.
-        """
-        return self._each("cut", pairs)
-
-    def patch(self, places: str | Sequence[str], second: Run, alignment: Sequence[int | None] | None = None) -> Run:
-        """With places set to what they hold on another prompt, at the aligned position."""
-        return self._each("patch", places, second=second, alignment=alignment)
 
     def compare(
         self,
@@ -422,6 +396,14 @@ class Run:
         parsed = parse(node) if isinstance(node, str) else node
         return checked_node(self._case, self._scalar(), parsed)
 
+    def reaches(self, node: Node) -> bool:
+        """Whether a node is one that is explained with."""
+        try:
+            self.check(node)
+        except BadNode:
+            return False
+        return True
+
     def to_dict(self, candidates: int = CANDIDATES) -> dict[str, Any]:
         """The document of `clew debug --json`: the nodes of the first pass, and any other that was verified.
 
@@ -500,25 +482,6 @@ class Run:
     def _sparse(self, top: int, stop: Stop | None) -> list[NodeEffect]:
         """Latents and errors with the largest estimated effects."""
         return self._pass(Selection(top=top, kinds=("latent", "error")), stop).nodes
-
-    def _there(self, node: Node) -> bool:
-        try:
-            self.check(node)
-        except BadNode:
-            return False
-        return True
-
-    def _each(
-        self,
-        op: Op,
-        places: str | Sequence[str],
-        value: float | None = None,
-        second: Run | None = None,
-        alignment: Sequence[int | None] | None = None,
-    ) -> Run:
-        named = [places] if isinstance(places, str) else places
-        edits = [edit_of(op, parse_place(place), value) for place in named]
-        return self.edit(*edits, second=second, alignment=alignment)
 
     def _second(self, other: Run, alignment: Sequence[int | None] | None) -> Second:
         if other._subject is not self._subject:
