@@ -8,6 +8,7 @@ import { useAsked } from "../../components/asked";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { useKeys } from "../../components/useKeys";
+import { useTitle } from "../../components/useTitle";
 import { go, useQueryString } from "../../url/address";
 import { kindOf, readComponentView, writeComponentView } from "../../url/componentView";
 import { componentAddress, readComponent } from "../../url/route";
@@ -48,12 +49,7 @@ function Page({ id }: { id: string }) {
   const prompt = useOnPrompt(id, asked?.prompt ?? "", asked?.bos ?? false);
   const area = useRef<HTMLTextAreaElement>(null);
   const { previous, next } = useNeighbours(component.isPlaceholderData ? undefined : component.data);
-  useEffect(() => {
-    document.title = `${id} · Clew`;
-    return () => {
-      document.title = "Clew";
-    };
-  }, [id]);
+  useTitle(id);
   useKeys(
     useMemo(() => {
       // The scroll stays where it is: one compares the same part of one component after the other.

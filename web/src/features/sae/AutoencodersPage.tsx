@@ -1,10 +1,11 @@
-import { useEffect, useMemo, useRef, useState } from "react";
+import { useMemo, useRef, useState } from "react";
 import { useAutoencoders, useTrainings } from "../../api/autoencoders";
 import { canRetry } from "../../api/client";
 import { useStatus } from "../../api/queries";
 import { Button, ButtonLink } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { useKeys } from "../../components/useKeys";
+import { useTitle } from "../../components/useTitle";
 import { go, useQueryString } from "../../url/address";
 import { TRAIN } from "../../url/route";
 import { readShelfView, writeShelfView } from "../../url/shelfView";
@@ -22,12 +23,7 @@ export function AutoencodersPage() {
   const finder = useRef<HTMLInputElement>(null);
   const adder = useRef<HTMLInputElement>(null);
   const [added, setAdded] = useState<string | null>(null);
-  useEffect(() => {
-    document.title = "Autoencoders · Clew";
-    return () => {
-      document.title = "Clew";
-    };
-  }, []);
+  useTitle("Autoencoders");
   useKeys(
     useMemo(
       () => ({

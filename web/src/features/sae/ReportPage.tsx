@@ -1,4 +1,3 @@
-import { useEffect } from "react";
 import { useAutoencoders, useReport, useTrainings } from "../../api/autoencoders";
 import { canRetry, Failure } from "../../api/client";
 import { useStatus } from "../../api/queries";
@@ -10,6 +9,7 @@ import { Icon } from "../../components/Icon";
 import { Link } from "../../components/Link";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
+import { useTitle } from "../../components/useTitle";
 import { amount, count, percent, seconds, short, signed } from "../../format/number";
 import { useQueryString } from "../../url/address";
 import { readReportView, writeReportView } from "../../url/reportView";
@@ -28,12 +28,7 @@ export function ReportPage({ name }: { name: string }) {
   const shelf = useAutoencoders();
   const found = shelf.data?.find((row) => row.name === name);
   const report = useReport(name, found?.judged === true);
-  useEffect(() => {
-    document.title = `${name} · Clew`;
-    return () => {
-      document.title = "Clew";
-    };
-  }, [name]);
+  useTitle(name);
   if (shelf.error && !shelf.data)
     return (
       <main className="mx-auto flex max-w-3xl flex-col gap-3 p-3">

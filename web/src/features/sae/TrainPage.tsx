@@ -1,5 +1,5 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { type ReactNode, useEffect, useMemo } from "react";
+import { type ReactNode, useMemo } from "react";
 import { SHELF, useTrainings } from "../../api/autoencoders";
 import { api, Failure } from "../../api/client";
 import { useStatus } from "../../api/queries";
@@ -9,6 +9,7 @@ import { Link } from "../../components/Link";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
 import { Segmented } from "../../components/Segmented";
+import { useTitle } from "../../components/useTitle";
 import { count, short } from "../../format/number";
 import { type Change, go, useQueryString } from "../../url/address";
 import { trainingAddress } from "../../url/route";
@@ -40,12 +41,7 @@ export function TrainPage() {
   const [form, change] = useQueryString(readTrainForm, writeTrainForm);
   const status = useStatus();
   const model = status.data?.model;
-  useEffect(() => {
-    document.title = "Train · Clew";
-    return () => {
-      document.title = "Clew";
-    };
-  }, []);
+  useTitle("Train");
   if (!model)
     return (
       <main className="mx-auto max-w-[1680px] p-3">{status.error && <Notice error={status.error} />}</main>

@@ -6,6 +6,7 @@ import { Button, CopyButton } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
 import { useKeys } from "../../components/useKeys";
+import { useTitle } from "../../components/useTitle";
 import { count, percent, short } from "../../format/number";
 import { go, useQueryString } from "../../url/address";
 import { AUTOENCODERS } from "../../url/route";
@@ -28,12 +29,7 @@ export function TrainingPage({ name }: { name: string }) {
   const { followed, reread } = useTrainingLogs(names);
   const own = followed.get(name);
   const training = own?.training ?? null;
-  useEffect(() => {
-    document.title = `${name} · Clew`;
-    return () => {
-      document.title = "Clew";
-    };
-  }, [name]);
+  useTitle(name);
   const runs = useMemo(
     () =>
       runsOf(

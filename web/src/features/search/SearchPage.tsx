@@ -6,6 +6,7 @@ import { useStatus } from "../../api/queries";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { useKeys } from "../../components/useKeys";
+import { useTitle } from "../../components/useTitle";
 import { useQueryString } from "../../url/address";
 import { PAGE, readSearchView, type SearchView, writeSearchView } from "../../url/searchView";
 import { NoAtlas } from "../atlas/NoAtlas";
@@ -34,12 +35,7 @@ export function SearchPage() {
   }, [found.data, found.isPlaceholderData, view.mode]);
   const results = asking && answered === view.mode ? found.data : undefined;
   const field = useRef<HTMLTextAreaElement & HTMLInputElement>(null);
-  useEffect(() => {
-    document.title = "Components · Clew";
-    return () => {
-      document.title = "Clew";
-    };
-  }, []);
+  useTitle("Components");
   useKeys(useMemo(() => ({ "/": () => field.current?.focus() }), []));
   /** Another question begins at its first page. */
   const ask = (part: Partial<SearchView>, how: "push" | "replace" = "push") =>
