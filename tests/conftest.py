@@ -44,6 +44,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]:
 
 
 @pytest.fixture(scope="session")
+def model(tiny: Callable[[str], Model]) -> Model:
+    """The tiny Llama."""
+    return tiny("llama")
+
+
+@pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A folder of three texts, some thousand tokens each."""
     folder = tmp_path_factory.mktemp("corpus")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ..tiny import SENTENCES
 from .published import small, write
 
 
@@ -15,6 +16,14 @@ def content(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
     }
+
+
+@pytest.fixture(scope="session")
+def sentences(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder of one text, which says a few sentences twenty times."""
+    folder = tmp_path_factory.mktemp("sentences")
+    (folder / "store.txt").write_text(" ".join(SENTENCES * 20))
+    return str(folder)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from clew.errors import (
 )
 from clew.nodes import parse
 
-from ..tiny import SENTENCES, tiny_model_folder
+from ..tiny import tiny_model_folder
 
 PROMPT = "Then John gave Mary a drink, and went to the park."
 MARY = " Mary"
@@ -39,27 +39,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(folder: Path) -> Model:
-    return clew.load(str(tiny_model_folder(folder / "llama")))
+def atlas(model: Model, sentences: str, folder: Path) -> Atlas:
+    return collect(model, sentences, out=folder / "atlas", tokens=800, context=16, window=8)
 
 
 @pytest.fixture(scope="module")
-def corpus(folder: Path) -> str:
-    text = folder / "text"
-    text.mkdir()
-    (text / "store.txt").write_text(" ".join(SENTENCES * 20))
-    return str(text)
-
-
-@pytest.fixture(scope="module")
-def atlas(model: Model, corpus: str, folder: Path) -> Atlas:
-    return collect(model, corpus, out=folder / "atlas", tokens=800, context=16, window=8)
-
-
-@pytest.fixture(scope="module")
-def part(model: Model, corpus: str, folder: Path) -> Atlas:
+def part(model: Model, sentences: str, folder: Path) -> Atlas:
     """An atlas of some blocks only."""
-    return collect(model, corpus, out=folder / "part", tokens=400, context=16, window=8, sites=["neuron.1", "attn.0"])
+    return collect(
+        model, sentences, out=folder / "part", tokens=400, context=16, window=8, sites=["neuron.1", "attn.0"]
+    )
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ from clew.nodes import parse
 from clew.sae import save
 from clew.sae.autoencoder import Autoencoder
 
-from ..tiny import SENTENCES, tiny_model_folder
 from .dictionaries import random_autoencoder
 
 PROMPT = "Then John gave Mary a drink, and went to the park."
@@ -37,18 +36,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(folder: Path) -> Model:
-    return clew.load(str(tiny_model_folder(folder / "llama")))
-
-
-@pytest.fixture(scope="module")
-def corpus(folder: Path) -> str:
-    (folder / "text").mkdir()
-    (folder / "text" / "store.txt").write_text(" ".join(SENTENCES * 20))
-    return str(folder / "text")
-
-
-@pytest.fixture(scope="module")
 def autoencoders(model: Model) -> list[Autoencoder]:
     anatomy = model.subject.anatomy
     return [
@@ -59,8 +46,8 @@ def autoencoders(model: Model) -> list[Autoencoder]:
 
 
 @pytest.fixture(scope="module")
-def atlas(model: Model, corpus: str, folder: Path, autoencoders: list[Autoencoder]) -> Atlas:
-    return collect(model, corpus, out=folder / "atlas", autoencoders=autoencoders, **SETTINGS)
+def atlas(model: Model, sentences: str, folder: Path, autoencoders: list[Autoencoder]) -> Atlas:
+    return collect(model, sentences, out=folder / "atlas", autoencoders=autoencoders, **SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +174,7 @@ def test_latents_are_found_by_token_and_by_what_they_push(known: Components, mon
 
 
 def test_latents_attached_to_the_model_are_components(
-    model: Model, corpus: str, atlas: Atlas, autoencoders: list[Autoencoder], tmp_path: Path
+    model: Model, sentences: str, atlas: Atlas, autoencoders: list[Autoencoder], tmp_path: Path
 ) -> None:
     """Given themselves, by the folder that they were saved to, or attached to the model: all the same."""
     save(autoencoders[0], tmp_path / "one")
@@ -202,7 +189,7 @@ def test_latents_attached_to_the_model_are_components(
         assert components.weights("latent.mlp_out.1.4").up
         assert components.weights("latent.mlp_out.2.4").up is None
     attached = model.attach(autoencoders[0])
-    made = collect(attached, corpus, out=tmp_path / "atlas", sites=["latent"], **SETTINGS)
+    made = collect(attached, sentences, out=tmp_path / "atlas", sites=["latent"], **SETTINGS)
     assert made.info().sites == ["latent.mlp_out.1"]
     assert made.component(parse("latent.mlp_out.1.4")) == atlas.component(parse("latent.mlp_out.1.4"))
 
@@ -272,11 +259,11 @@ def test_latents_are_exported_by_pattern(atlas: Atlas, tmp_path: Path, patterns:
     assert export(atlas, tmp_path / "out.parquet", patterns, format="parquet") == len(wanted)
 
 
-def test_an_atlas_from_before_latents_is_read_and_left_alone(model: Model, corpus: str, tmp_path: Path) -> None:
+def test_an_atlas_from_before_latents_is_read_and_left_alone(model: Model, sentences: str, tmp_path: Path) -> None:
     out = tmp_path / "old"
-    collect(model, corpus, out=out, sites=["neuron.0"], **SETTINGS)
+    collect(model, sentences, out=out, sites=["neuron.0"], **SETTINGS)
     manifest = json.loads((out / "atlas.json").read_text())
     assert manifest.pop("autoencoders") == manifest["plan"].pop("autoencoders") == []
     (out / "atlas.json").write_text(json.dumps(manifest))
     assert Atlas.open(out).info().autoencoders == []
-    assert list(collecting(model, corpus, out=out, sites=["neuron.0"], **SETTINGS)) == []
+    assert list(collecting(model, sentences, out=out, sites=["neuron.0"], **SETTINGS)) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,12 +30,6 @@ def draw() -> Draw:
         return 0.4 * torch.randn(shape, generator=generator)
 
     return normal
-
-
-@pytest.fixture(scope="module")
-def model(tiny: Callable[[str], Model]) -> Model:
-    """The tiny Llama."""
-    return tiny("llama")
 
 
 @pytest.fixture(scope="module")
