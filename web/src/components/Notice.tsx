@@ -1,14 +1,17 @@
 import type { ReactNode } from "react";
-import { Failure } from "../api/client";
+import { canRetry, Failure } from "../api/client";
+import { Button } from "./Button";
 import { Icon } from "./Icon";
 
-/** A failure where it happened: what happened, and what to do about it. */
+/** A failure where it happened: what happened, and what to do about it; `onRetry` is offered where it may help. */
 export function Notice({
   error,
+  onRetry,
   children,
   className = "",
 }: {
   error: Error;
+  onRetry?: () => void;
   children?: ReactNode;
   className?: string;
 }) {
@@ -23,6 +26,7 @@ export function Notice({
         <span className="font-medium text-bad">{error.message}</span>
         {hint && <span className="text-ink-2"> {hint}</span>}
       </p>
+      {onRetry && canRetry(error) && <Button onClick={onRetry}>Retry</Button>}
       {children}
     </div>
   );

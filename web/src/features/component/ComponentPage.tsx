@@ -1,11 +1,10 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useMemo, useRef } from "react";
 import { componentQuery, useAtlas, useComponent, useOnPrompt } from "../../api/atlas";
-import { canRetry, Failure } from "../../api/client";
+import { Failure } from "../../api/client";
 import { useStatus } from "../../api/queries";
 import type { Component } from "../../api/types";
 import { useAsked } from "../../components/asked";
-import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { useKeys } from "../../components/useKeys";
 import { useTitle } from "../../components/useTitle";
@@ -64,9 +63,7 @@ function Page({ id }: { id: string }) {
     return (
       <main className="mx-auto flex max-w-3xl flex-col gap-3 p-3">
         <Header id={id} component={null} previous={null} next={null} model={status.data?.model} />
-        <Notice error={component.error}>
-          {canRetry(component.error) && <Button onClick={() => component.refetch()}>Retry</Button>}
-        </Notice>
+        <Notice error={component.error} onRetry={() => component.refetch()} />
         {id.startsWith("latent") && <ChooseAutoencoder id={id} />}
       </main>
     );

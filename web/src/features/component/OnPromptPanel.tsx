@@ -1,9 +1,7 @@
 import { type RefObject, useCallback, useEffect, useMemo, useState } from "react";
-import { canRetry } from "../../api/client";
 import type { OnPrompt } from "../../api/types";
 import { activationTint } from "../../colour/scale";
 import { useAsked } from "../../components/asked";
-import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
 import { placeOf, Strip } from "../../components/Strip";
@@ -97,7 +95,7 @@ export function OnPromptPanel({
           className="w-full resize-none rounded border border-line-strong bg-page px-2 py-1.5 font-mono text-xs"
         />
         {error ? (
-          <Notice error={error}>{canRetry(error) && <Button onClick={onRetry}>Retry</Button>}</Notice>
+          <Notice error={error} onRetry={onRetry} />
         ) : draft === "" ? (
           <p className="text-xs text-ink-2">An empty prompt has no tokens. Type some text.</p>
         ) : answer === undefined ? (

@@ -1,9 +1,7 @@
 import { useEffect, useState } from "react";
 import { useCofiring, useWeights } from "../../api/atlas";
-import { canRetry } from "../../api/client";
 import type { Relation } from "../../api/types";
 import { activationBackground, effectBackground, largest } from "../../colour/scale";
-import { Button } from "../../components/Button";
 import { ComponentLink } from "../../components/ComponentLink";
 import { Lazily } from "../../components/Lazily";
 import { Notice } from "../../components/Notice";
@@ -40,7 +38,7 @@ export function RelationsPanel({
     <Panel title="Related components">
       <div className="flex flex-col gap-3 px-3 pb-3">
         {error ? (
-          <Notice error={error}>{canRetry(error) && <Button onClick={() => refetch()}>Retry</Button>}</Notice>
+          <Notice error={error} onRetry={() => refetch()} />
         ) : data ? (
           <div
             className={`grid ${long ? "grid-cols-[repeat(auto-fit,minmax(15rem,1fr))]" : "grid-cols-[repeat(auto-fit,minmax(11.5rem,1fr))]"} gap-x-4 gap-y-3 ${isPlaceholderData ? "stale" : ""}`}
@@ -141,7 +139,7 @@ function FiresTogether({ id, hasAtlas }: { id: string; hasAtlas: boolean }) {
       {!hasAtlas ? (
         <p className="text-xs text-ink-3">needs an atlas</p>
       ) : error ? (
-        <Notice error={error}>{canRetry(error) && <Button onClick={() => refetch()}>Retry</Button>}</Notice>
+        <Notice error={error} onRetry={() => refetch()} />
       ) : data ? (
         <ol className={isPlaceholderData ? "stale" : ""}>
           {data.rows.length === 0 && (

@@ -1,6 +1,4 @@
 import { useWeights } from "../../api/atlas";
-import { canRetry } from "../../api/client";
-import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
 import { Scores } from "../../components/Scores";
@@ -23,7 +21,7 @@ export function TokensPanel({ id, kind }: { id: string; kind: ComponentKind }) {
     >
       <div className="px-3 pb-3">
         {error ? (
-          <Notice error={error}>{canRetry(error) && <Button onClick={() => refetch()}>Retry</Button>}</Notice>
+          <Notice error={error} onRetry={() => refetch()} />
         ) : data ? (
           <div
             className={`grid grid-cols-[repeat(auto-fit,minmax(7.25rem,1fr))] gap-x-4 gap-y-3 ${isPlaceholderData ? "stale" : ""}`}

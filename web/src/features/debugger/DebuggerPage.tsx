@@ -1,10 +1,8 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useCallback, useMemo, useRef, useState } from "react";
 import { useAutoencoders } from "../../api/autoencoders";
-import { canRetry } from "../../api/client";
 import { useStatus } from "../../api/queries";
 import type { Status } from "../../api/types";
-import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { useKeys } from "../../components/useKeys";
 import { useView } from "../../url/useView";
@@ -312,11 +310,7 @@ function Explanation({
         model={model}
         onCompare={(compare) => onChange({ compare })}
       />
-      {compared.error && (
-        <Notice error={compared.error}>
-          {canRetry(compared.error) && <Button onClick={() => compared.retry()}>Retry</Button>}
-        </Notice>
-      )}
+      {compared.error && <Notice error={compared.error} onRetry={() => compared.retry()} />}
       {(view.generate || question.edits.length > 0) && (
         <ContinuationPanel
           question={question}

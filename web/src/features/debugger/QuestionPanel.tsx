@@ -1,5 +1,4 @@
 import { useEffect, useRef, useState } from "react";
-import { canRetry } from "../../api/client";
 import { useTokens } from "../../api/queries";
 import type { Question, Status, TokenEffect } from "../../api/types";
 import { Button } from "../../components/Button";
@@ -87,9 +86,7 @@ export function QuestionPanel({
     onAsk(spelled({ prompt: draft, at, ...(fromExample ? { targets: [], distractors: [] } : {}) }));
   const candidates = shown?.answer.candidates ?? [];
   const place = placeOf(error, question);
-  const notice = error && (
-    <Notice error={error}>{canRetry(error) && <Button onClick={onRetry}>Retry</Button>}</Notice>
-  );
+  const notice = error && <Notice error={error} onRetry={onRetry} />;
   const overLength = limits !== undefined && draft.length > limits.max_prompt_chars;
 
   return (

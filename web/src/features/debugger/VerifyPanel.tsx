@@ -1,5 +1,4 @@
 import { useRef } from "react";
-import { canRetry } from "../../api/client";
 import type { Ablation } from "../../api/types";
 import { Button } from "../../components/Button";
 import { ComponentLink } from "../../components/ComponentLink";
@@ -177,11 +176,7 @@ export function VerifyPanel({
           </span>
         )}
       </p>
-      {error && (
-        <Notice error={error} className="mx-3 mb-2">
-          {canRetry(error) && <Button onClick={onRetry}>Retry</Button>}
-        </Notice>
-      )}
+      {error && <Notice error={error} className="mx-3 mb-2" onRetry={onRetry} />}
       {rows.length >= 3 && (
         <Compared
           rows={rows}

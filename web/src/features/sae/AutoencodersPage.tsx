@@ -1,6 +1,5 @@
 import { useMemo, useRef, useState } from "react";
 import { useAutoencoders, useTrainings } from "../../api/autoencoders";
-import { canRetry } from "../../api/client";
 import { useStatus } from "../../api/queries";
 import { Button, ButtonLink } from "../../components/Button";
 import { Notice } from "../../components/Notice";
@@ -40,11 +39,7 @@ export function AutoencodersPage() {
   return (
     <main className="mx-auto flex max-w-[1680px] flex-col gap-3 p-3">
       {status.error && <Notice error={status.error} />}
-      {shelf.error && (
-        <Notice error={shelf.error}>
-          {canRetry(shelf.error) && <Button onClick={() => shelf.refetch()}>Retry</Button>}
-        </Notice>
-      )}
+      {shelf.error && <Notice error={shelf.error} onRetry={() => shelf.refetch()} />}
       {none && (
         <Nothing
           model={model}

@@ -1,5 +1,5 @@
 import { useAutoencoders, useReport, useTrainings } from "../../api/autoencoders";
-import { canRetry, Failure } from "../../api/client";
+import { Failure } from "../../api/client";
 import { useStatus } from "../../api/queries";
 import type { Autoencoder, Report } from "../../api/types";
 import { useAsked } from "../../components/asked";
@@ -32,9 +32,7 @@ export function ReportPage({ name }: { name: string }) {
   if (shelf.error && !shelf.data)
     return (
       <main className="mx-auto flex max-w-3xl flex-col gap-3 p-3">
-        <Notice error={shelf.error}>
-          {canRetry(shelf.error) && <Button onClick={() => shelf.refetch()}>Retry</Button>}
-        </Notice>
+        <Notice error={shelf.error} onRetry={() => shelf.refetch()} />
       </main>
     );
   if (shelf.data && !found && !shelf.isFetching)
@@ -60,11 +58,7 @@ export function ReportPage({ name }: { name: string }) {
   return (
     <main className="mx-auto flex max-w-[1680px] flex-col gap-3 p-3" data-testid="report">
       <Head name={name} autoencoder={found} report={data} model={model} />
-      {report.error && (
-        <Notice error={report.error}>
-          {canRetry(report.error) && <Button onClick={() => report.refetch()}>Retry</Button>}
-        </Notice>
-      )}
+      {report.error && <Notice error={report.error} onRetry={() => report.refetch()} />}
       {data ? (
         <>
           <div className="grid grid-cols-[minmax(0,1fr)] items-start gap-3 xl:grid-cols-[minmax(0,1fr)_minmax(0,34rem)]">

@@ -1,7 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useMemo, useState } from "react";
 import { SHELF, useTrainings } from "../../api/autoencoders";
-import { api, canRetry } from "../../api/client";
+import { api } from "../../api/client";
 import { Button, CopyButton } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
@@ -63,9 +63,7 @@ export function TrainingPage({ name }: { name: string }) {
   if (!training)
     return (
       <main className="mx-auto flex max-w-3xl flex-col gap-3 p-3">
-        <Notice error={own.error as Error}>
-          {own.error && canRetry(own.error) && <Button onClick={() => reread(name)}>Retry</Button>}
-        </Notice>
+        <Notice error={own.error as Error} onRetry={() => reread(name)} />
       </main>
     );
   const several = runs.length > 1;

@@ -1,6 +1,4 @@
 import type { useTrainings } from "../../api/autoencoders";
-import { canRetry } from "../../api/client";
-import { Button } from "../../components/Button";
 import { Link } from "../../components/Link";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
@@ -16,11 +14,7 @@ export function TrainingsPanel({ trainings }: { trainings: ReturnType<typeof use
   );
   return (
     <Panel title="Trainings">
-      {error && (
-        <Notice error={error} className="mx-3 mb-3">
-          {canRetry(error) && <Button onClick={() => refetch()}>Retry</Button>}
-        </Notice>
-      )}
+      {error && <Notice error={error} className="mx-3 mb-3" onRetry={() => refetch()} />}
       {data === undefined && !error ? (
         <div role="status" className="px-3 pb-3">
           <div className="skeleton h-16" />

@@ -1,7 +1,6 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useEffect, useMemo, useRef, useState } from "react";
 import { ATLAS, useAtlas } from "../../api/atlas";
-import { canRetry } from "../../api/client";
 import { useStatus } from "../../api/queries";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
@@ -76,9 +75,7 @@ export function SearchPage() {
       ) : asking === null ? (
         view.prompt === "" && <Empty>Type a text to find the components that fire on it.</Empty>
       ) : found.error && !found.isPlaceholderData ? (
-        <Notice error={found.error}>
-          {canRetry(found.error) && <Button onClick={() => found.refetch()}>Retry</Button>}
-        </Notice>
+        <Notice error={found.error} onRetry={() => found.refetch()} />
       ) : (
         <FoundTable
           asking={asking}
