@@ -15,6 +15,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from clew.errors import Offline, UnknownAutoencoder
 from clew.nodes import Site
 from clew.sae import load, load_all, save
+from clew.sae.places import places
 
 from .drawing import Draw, drawn, same
 from .foreign import sparsify
@@ -85,6 +86,14 @@ def test_one_of_several_must_be_named_before_anything_is_fetched(hub: Hub) -> No
     with pytest.raises(UnknownAutoencoder, match=r"2 autoencoders: layers\.3\.mlp, layers\.12\.mlp"):
         load("EleutherAI/sae-SmolLM2-135M-64x")
     assert not hub.fetched
+
+
+def test_all_of_a_repository_are_found_and_each_can_be_opened(hub: Hub) -> None:
+    found = places("EleutherAI/sae-SmolLM2-135M-64x")
+    assert not hub.fetched
+    assert [place.name for place in found] == [f"EleutherAI/sae-SmolLM2-135M-64x/layers.{i}.mlp" for i in (3, 12)]
+    assert [(load(place.reference).reads.layer, place.folder) for place in found] == [(3, None), (12, None)]
+    assert [place.reference for place in places("someone/one")] == ["someone/one"]
 
 
 def test_a_repository_that_is_one_has_its_name(hub: Hub) -> None:

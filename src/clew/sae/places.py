@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from .. import settings
-from ..errors import UnknownAutoencoder
-from .formats.finding import below, is_shelf_name
+from .formats.loading import locate
 
 
 @dataclass(frozen=True)
@@ -20,31 +19,22 @@ class Place:
 
 
 def places(reference: str) -> list[Place]:
-    """All autoencoders in a folder, or the one that a file, a name of the shelf or a repository is.
+    """All autoencoders that a reference leads to.
 
-    On the shelf a name is that of `clew sae list`; elsewhere it begins with the folder that was named. Nothing is read:
-    `load(place.reference)` says what cannot be. Raises UnknownAutoencoder for a folder without any.
+    On the shelf a name is that of `clew sae list`; elsewhere it begins with the folder or repository that was named.
+    Nothing is read: `load(place.reference)` says what cannot be. Raises what `locate` raises.
     """
-    shelf = settings.saes_folder().absolute()
-    path = Path(reference).expanduser().absolute()
-    if not _exists(path) and is_shelf_name(reference) and (shelf / reference).is_dir():
-        path = shelf / reference
-    if not _exists(path):
-        return [Place(reference, reference, None)]
-    if path.is_file():
-        return [Place(path.parent.name, str(path), path.parent)]
-    root = shelf if path.is_relative_to(shelf) else path.parent
-    found = [path / one.name for one in below(path)]
-    if not found:
-        raise UnknownAutoencoder(f"There is no autoencoder in {reference}.", "clew sae list names those on the shelf.")
+    location = locate(reference)
+    if location.root is None:
+        names = [str(PurePosixPath(location.repository, one.name)) for one in location.found]
+        return [Place(name, name, None) for name in names]
+    root, shelf = location.root.absolute(), settings.saes_folder().absolute()
+    start = shelf if root.is_relative_to(shelf) else root.parent
     return [
-        Place(place.relative_to(root).as_posix(), str(place), place if place.is_dir() else place.parent)
-        for place in found
+        Place(
+            name=(root / one.name).relative_to(start).as_posix(),
+            reference=str(root / (one.weights if location.is_file else one.name)),
+            folder=(root / one.weights).parent,
+        )
+        for one in location.found
     ]
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name longer than the file system allows
-        return False

@@ -18,12 +18,16 @@ _SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a reference leads: autoencoders under a folder, or in a repository, of a hub that is `reached` or not."""
+class Location:
+    """Where a reference leads: autoencoders under a folder, or in a repository, of a hub that is `reached` or not.
+
+    `root` is the folder that they are named from, None in a repository; `is_file`: what is named is a file in it.
+    """
 
     reference: str
     found: Sequence[Found]
     root: Path | None = None
+    is_file: bool = False
     repository: str = ""
     revision: str | None = None
     reached: bool = True
@@ -52,15 +56,15 @@ def load(
     Raises UnknownAutoencoder, BadAutoencoder, WrongAutoencoder (its files say another site), BadSite, Offline, NoSpace.
     """
     asked = _asked(site, writes, model)
-    place = _place(os.fspath(reference), revision)
-    fitting = _fitting(place, asked) if len(place.found) > 1 else place.found
+    location = locate(os.fspath(reference), revision)
+    fitting = _fitting(location, asked) if len(location.found) > 1 else location.found
     if len(fitting) != 1:
-        several = fitting or place.found
+        several = fitting or location.found
         names = ", ".join(one.name for one in several[:_SHOWN])
         more = f" and {len(several) - _SHOWN:,} more" if len(several) > _SHOWN else ""
         what = f"{len(several):,} autoencoders" + ("" if fitting else f", none of which {asked.words}")
-        raise UnknownAutoencoder(f"{place.reference} holds {what}: {names}{more}.", "Name one of them, or its site.")
-    return _read(place, fitting, asked)[0]
+        raise UnknownAutoencoder(f"{location.reference} holds {what}: {names}{more}.", "Name one of them, or its site.")
+    return _read(location, fitting, asked)[0]
 
 
 def load_all(
@@ -75,11 +79,11 @@ def load_all(
     Raises what `load` raises.
     """
     asked = _asked(site, writes, model)
-    place = _place(os.fspath(reference), revision)
-    fitting = _fitting(place, asked) if len(place.found) > 1 else place.found
+    location = locate(os.fspath(reference), revision)
+    fitting = _fitting(location, asked) if len(location.found) > 1 else location.found
     if not fitting:
-        raise UnknownAutoencoder(f"No autoencoder in {place.reference} {asked.words}.", "Leave the site out.")
-    return _read(place, fitting, asked)
+        raise UnknownAutoencoder(f"No autoencoder in {location.reference} {asked.words}.", "Leave the site out.")
+    return _read(location, fitting, asked)
 
 
 def _asked(site: Site | str | None, writes: Site | str | None, model: str | None) -> Asked:
@@ -87,8 +91,8 @@ def _asked(site: Site | str | None, writes: Site | str | None, model: str | None
     return Asked(reads, target, model)
 
 
-def _place(reference: str, revision: str | None) -> _Place:
-    """Where a reference leads; at least one autoencoder is there. Raises what `load` raises."""
+def locate(reference: str, revision: str | None = None) -> Location:
+    """Where a reference leads; at least one autoencoder is there, and none is read. Raises what `load` raises."""
     if not reference or "\0" in reference or any("\ud800" <= char <= "\udfff" for char in reference):
         raise UnknownAutoencoder(f"{reference!r} is not the name of an autoencoder.", "Give a folder or a hub name.")
     try:
@@ -97,46 +101,47 @@ def _place(reference: str, revision: str | None) -> _Place:
     except (OSError, RuntimeError):  # a name longer than the file system allows, or the home of an unknown user
         path, is_folder, is_file = Path(reference), False, False
     if is_file:
-        return _Place(reference, [file_of(path)], path.parent)
+        return Location(reference, [file_of(path)], path.parent, is_file=True)
     if not is_folder and is_shelved(reference):
         path, is_folder = shelved(reference), True
     if is_folder:
-        return _some(_Place(reference, below(path), path))
+        return _some(Location(reference, below(path), path))
     if reference.startswith((".", "/", "~")):
         raise UnknownAutoencoder(f"There is no folder or file {reference[:200]}.", "Check the path.")
     repository, inside = hub.split(reference)
     reached, files = hub.listed(repository, revision)
     under = [file for file in files if not inside or file == inside or file.startswith(inside + "/")]
-    return _some(_Place(reference, among(under, Path(repository)), None, repository, revision, reached))
+    found = among(under, Path(repository))
+    return _some(Location(reference, found, repository=repository, revision=revision, reached=reached))
 
 
-def _some(place: _Place) -> _Place:
-    if not place.found:
+def _some(location: Location) -> Location:
+    if not location.found:
         raise UnknownAutoencoder(
-            f"There is no autoencoder in {place.reference}.",
+            f"There is no autoencoder in {location.reference}.",
             "Looked for are sae_weights.safetensors, sae.safetensors, ae.pt and OpenAI's L.pt, four folders deep.",
         )
-    return place
+    return location
 
 
-def _fitting(place: _Place, asked: Asked) -> Sequence[Found]:
+def _fitting(location: Location, asked: Asked) -> Sequence[Found]:
     """Those that read and write what is asked for, by their settings alone."""
     if asked.site is None and asked.writes is None:
-        return place.found
-    root = place.fetched(place.found, weights=False)
+        return location.found
+    root = location.fetched(location.found, weights=False)
     fitting: list[Found] = []
-    for one in place.found:
+    for one in location.found:
         said = one.format.said(root / one.weights)
         if said.reads is not None and asked.fits(said):
             fitting.append(one)
     return fitting
 
 
-def _read(place: _Place, found: Sequence[Found], asked: Asked) -> list[Autoencoder]:
-    root = place.fetched(found, weights=True)
+def _read(location: Location, found: Sequence[Found], asked: Asked) -> list[Autoencoder]:
+    root = location.fetched(found, weights=True)
     autoencoders = [one.format.read(root / one.weights, asked) for one in found]
-    if place.repository and len(found) == 1 and len(found[0].weights.parts) == 1:
+    if location.repository and len(found) == 1 and len(found[0].weights.parts) == 1:
         # The folder that a repository is kept in is named by its commit.
-        origin = replace(autoencoders[0].origin, name=place.repository.rpartition("/")[2])
+        origin = replace(autoencoders[0].origin, name=location.repository.rpartition("/")[2])
         return [replace(autoencoders[0], origin=origin)]
     return autoencoders
