@@ -55,5 +55,5 @@ def test_without_its_autoencoder_a_latent_is_refused(clew: Run, tiny: str, sae: 
     result = clew("debug", PROMPT, *ASKED, "--model", tiny, "--ablate", "latent.mlp_out.1.3@2")
     assert result.exit_code == 2
     assert "--sae" in result.stderr
-    gone = clew("debug", PROMPT, *ASKED, "--model", tiny, "--sae", sae + "-not-there")
+    gone = clew("debug", PROMPT, *ASKED, "--model", "./nowhere", "--sae", sae + "-not-there")
     assert gone.exit_code == 2

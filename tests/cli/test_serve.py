@@ -123,12 +123,12 @@ def test_a_taken_port_is_told_before_the_model_is_loaded(clew: Run) -> None:
         (("--token", "short"), "8 to 200"),
         (("--token", "with spaces in it"), "8 to 200"),
         (("--model", "./nowhere"), "There is no model"),
-        (("--model", "TINY", "--sae", "./nowhere"), "There is no folder or file"),
+        (("--model", "./nowhere", "--sae", "./nosae"), "There is no folder or file ./nosae"),
         (("--reload", "--json"), "no one document"),
     ],
     ids=str,
 )
-def test_what_cannot_be_served_is_explained(clew: Run, tiny: str, arguments: tuple[str, ...], says: str) -> None:
-    result = clew("serve", "--port", "0", *(tiny if argument == "TINY" else argument for argument in arguments))
+def test_what_cannot_be_served_is_explained(clew: Run, arguments: tuple[str, ...], says: str) -> None:
+    result = clew("serve", "--port", "0", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert says in result.stderr

@@ -95,7 +95,7 @@ def collect(
 
     # A corpus that is not there is told before the model is loaded.
     found = corpus_of(corpus, column=column, revision=corpus_revision, split=split, config=config)
-    subject = load(model, revision, device, dtype)
+    subject = load(model, revision, device, dtype, sae)
     folder = settings.atlas_of(subject.name) if out is None else out
     steps = collecting(
         subject, found, out=folder, tokens=tokens, sites=sites, context=context, window=window, bos=bos, seed=seed,

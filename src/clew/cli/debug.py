@@ -108,7 +108,7 @@ def debug(
     question = Question.of(prompt, (target, distractor), at, bos, filters, edits, (patch_from, patch_at))
     _check(question, sweep, generate, temperature, seed, as_csv)
     going_on = None if generate is None else {"n": generate, "temperature": temperature or 0.0, "seed": seed or 0}
-    subject = load(model, revision, device, dtype).attach(*(sae or ()))
+    subject = load(model, revision, device, dtype, sae).attach(*(sae or ()))
     plain = question.plain(subject)
     second = question.other(subject, plain, explained=sweep or not edits)
     run = plain.edit(*edits, second=second) if edits else plain

@@ -80,7 +80,7 @@ def search(
     """
     _check(prompt, token, pushes, at, bos)
     text = None if prompt is None else read_text(prompt)
-    subject = load(model, revision, device, dtype)
+    subject = load(model, revision, device, dtype, sae)
     components = opened(subject, atlas, sae)
     among: dict[str, Any] = {
         "kinds": kind, "layers": layer, "max_density": max_density, "ascending": ascending, "offset": offset,

@@ -105,7 +105,7 @@ def serve(
         return
 
     with listening:
-        subject = load(model, revision, device, dtype)
+        subject = load(model, revision, device, dtype, sae)
         app = _app(subject, token, atlas, sae or ())
 
         def ready() -> None:

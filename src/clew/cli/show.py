@@ -77,7 +77,7 @@ def show(
     if bos and prompt is None:
         raise UsageError("--bos says how to read a prompt.", "Leave it out, or give --prompt.")
     text = None if prompt is None else read_text(prompt)
-    subject = load(model, revision, device, dtype)
+    subject = load(model, revision, device, dtype, sae)
     components = opened(subject, atlas, sae)
     info = None if components.atlas is None else components.atlas.info()
     found = components.component(component)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -147,12 +147,17 @@ def progress() -> Iterator[Report]:
         yield show
 
 
-def load(name: str, revision: str | None, device: str | None, dtype: str | None) -> Model:
-    """The model to ask, with progress on stderr."""
+def load(
+    name: str, revision: str | None, device: str | None, dtype: str | None, sae: Sequence[str] | None = None
+) -> Model:
+    """The model to ask, with progress on stderr. Of `sae` what leads to no autoencoder is told before it is loaded."""
     with progress() as report:
         report("load", 0, 1)
         from ..debug import load as load_model
+        from ..sae.formats.loading import locate
 
+        for reference in sae or ():
+            locate(reference)
         return load_model(name, revision, device, dtype, report)
 
 

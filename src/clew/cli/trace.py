@@ -111,7 +111,7 @@ def trace(
     _check(question)
     if through is not None and ":" in node:
         raise BadNode(f"{node!r} says itself what it is traced through.", "Leave out --through.")
-    subject = load(model, revision, device, dtype).attach(*(sae or ()))
+    subject = load(model, revision, device, dtype, sae).attach(*(sae or ()))
     run = question.plain(subject)
     second = question.other(subject, run, explained=False)
     if edits:
