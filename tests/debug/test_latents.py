@@ -216,7 +216,8 @@ def test_direct_effects_are_writes_through_the_final_norm(family: str) -> None:
     rows = [row for row in found.nodes if row.kind in ("latent", "error") and row.position == LAST]
     assert len({parse(row.id).site for row in rows}) == 4
     for row in rows[:20]:
-        vector = write(case, parse(row.id))
+        node = parse(row.id)
+        vector = write(case, case.dictionaries[node.site], node)
         assert row.direct_effect == pytest.approx(float(vector @ g), rel=1e-4, abs=1e-5)
         assert row.write_norm == pytest.approx(float(vector.norm()), rel=1e-4, abs=1e-5)
 

@@ -17,11 +17,11 @@ from ..models.clean import Clean, clean_run
 from ..models.interventions import Interventions, Source, interventions
 from ..models.subject import SubjectModel
 from ..models.tape import Stop
-from ..nodes import Site
+from ..nodes import Node, Site
 from ..sae.autoencoder import Autoencoder
 from ..settings import MAX_EDITS
 from .align import Alignment
-from .dictionary import Dictionaries
+from .dictionary import Dictionaries, Dictionary
 
 KEPT_BYTES = 2**25  # of a prompt's clean run
 
@@ -84,6 +84,16 @@ class Case:
             )
             with torch.no_grad():
                 return interventions(anatomy, len(self.ids), self.edits, source)
+
+    def standing_for(self, block: str | None, layer: int | None) -> Dictionary | None:
+        """The autoencoder whose latents stand for a layer's heads (attn) or neurons (mlp), or the stream (resid)."""
+        return next((d for d in self.dictionaries.values() if (d.block, d.site.layer) == (block, layer)), None)
+
+    def writer(self, node: Node) -> Dictionary | None:
+        """The autoencoder that writes a latent, an error, or the constant of the block it stands for."""
+        if node.kind in ("latent", "error"):
+            return self.dictionaries.get(node.site)
+        return self.standing_for(node.part, node.layer) if node.kind == "bias" else None
 
     def coders(self, places: Iterable[Place] | None = None) -> list[Autoencoder]:
         """The autoencoders whose latents or errors are among the places (None: all)."""

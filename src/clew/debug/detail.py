@@ -32,15 +32,11 @@ def detail(
     subject, anatomy, edits = case.subject, case.subject.anatomy, case.interventions
     place = case.position if node.position is None else node.position
     excited: list[Excitation] = []
-    sparse = node.kind in ("latent", "error") or any(
-        (made.block, made.site.layer) == (node.part, node.layer) for made in case.dictionaries.values()
-    )
-    write = latent_write(case, node) if sparse else torch.zeros(anatomy.d_model)
+    made = case.writer(node)
     with subject.lock:
-        read = not sparse and (node.layer is not None or node.kind == "embed")
+        read = made is None and (node.layer is not None or node.kind == "embed")
         seen = probe(anatomy, case.ids, node.layer or 0, edits) if read else None
-        if not sparse:
-            write = _write(anatomy, node, seen)
+        write = _write(anatomy, node, seen) if made is None else latent_write(case, made, node)
         if node.kind == "neuron":
             assert node.layer is not None and node.index is not None
             scores = neuron_on_embeddings(anatomy, anatomy.layers[node.layer], node.index)
@@ -50,7 +46,7 @@ def detail(
             excited.extend(_excite_head(subject, node, seen))
     related: list[PairShare] = []
     if node.kind == "latent":
-        made = case.dictionaries[node.site]
+        assert made is not None
         excited.extend(_excite_latent(subject, node, made))
         if made.block == "attn":
             related.extend(PairShare(str(pair), share) for pair, share in pairs(case, node)[:RELATED])

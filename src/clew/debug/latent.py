@@ -57,11 +57,30 @@ def pre_activation(case: Case, node: Node) -> Scalar:
             return _through_attention(case, layer, position, made, clean, w, c)
 
 
-def write(case: Case, node: Node) -> Float[Tensor, " d"]:
-    """The vector that a latent, an error, or the constant of an autoencoder's block adds to the stream."""
-    assert node.layer is not None
-    with case.subject.lock:
-        return _write(case, node)
+@torch.no_grad()
+def write(case: Case, made: Dictionary, node: Node) -> Float[Tensor, " d"]:
+    """The vector that a latent, an error, or the constant of an autoencoder's block adds to the stream.
+
+    The constant's is that at the position of interest. The caller holds the subject's lock.
+    """
+    position = case.position if node.position is None else node.position
+    clean = _clean(case, made)
+    parts, layer = clean.parts[made.site], made.layer
+    match node.kind:
+        case "latent":
+            value = parts.split.strengths[position, node.index] * made.autoencoder.w_dec[node.index]
+        case "error":
+            value = parts.error[position]
+        case _:
+            value = parts.split.base[position]
+    written = made.written(value)
+    if made.post_norm is not None:
+        out = (clean.attn_out if made.block == "attn" else clean.mlp_out)[layer.index][position]
+        written = written * made.post_norm.scale(out)
+    bias = (layer.attn_out if made.block == "attn" else layer.mlp_out).bias
+    if node.kind != "bias" or not made.before_projection or bias is None:
+        return written
+    return written + bias.float()
 
 
 def pairs(case: Case, node: Node) -> list[tuple[Node, float]]:
@@ -96,35 +115,6 @@ def _clean(case: Case, made: Dictionary) -> Clean:
     if made.block == "attn":
         places.append(Place("attn", made.site.layer))
     return case.clean(places)
-
-
-@torch.no_grad()
-def _write(case: Case, node: Node) -> Float[Tensor, " d"]:
-    made = _made(case, node)
-    position = case.position if node.position is None else node.position
-    clean = _clean(case, made)
-    parts, layer = clean.parts[made.site], made.layer
-    match node.kind:
-        case "latent":
-            value = parts.split.strengths[position, node.index] * made.autoencoder.w_dec[node.index]
-        case "error":
-            value = parts.error[position]
-        case _:
-            value = parts.split.base[position]
-    written = made.written(value)
-    if made.post_norm is not None:
-        out = (clean.attn_out if made.block == "attn" else clean.mlp_out)[layer.index][position]
-        written = written * made.post_norm.scale(out)
-    bias = (layer.attn_out if made.block == "attn" else layer.mlp_out).bias
-    if node.kind != "bias" or not made.before_projection or bias is None:
-        return written
-    return written + bias.float()
-
-
-def _made(case: Case, node: Node) -> Dictionary:
-    if node.kind != "bias":
-        return case.dictionaries[node.site]
-    return next(d for d in case.dictionaries.values() if (d.block, d.site.layer) == (node.part, node.layer))
 
 
 @torch.no_grad()

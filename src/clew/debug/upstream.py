@@ -27,19 +27,18 @@ def checked_node(case: Case, scalar: Scalar | None, node: Node) -> Node:
         raise BadNode(f"This model has no {node}.", "Not every family has biases.")
     if scalar is not None and not _upstream(case, scalar, node):
         raise BadNode(f"{node} is not upstream of what is explained.", "Name a node of an earlier layer.")
-    block = {"attn": "attn", "neuron": "mlp"}.get(node.kind)
-    for made in case.dictionaries.values():
-        if scalar is not None and (made.block, made.site.layer) == (block, node.layer):
-            raise BadNode(
-                f"{node} is not a node here: the latents of {made.autoencoder.name} stand for what {made.site} holds.",
-                f"Name a latent or error of {made.site}, or take that autoencoder off.",
-            )
+    made = case.standing_for({"attn": "attn", "neuron": "mlp"}.get(node.kind), node.layer)
+    if scalar is not None and made is not None:
+        raise BadNode(
+            f"{node} is not a node here: the latents of {made.autoencoder.name} stand for what {made.site} holds.",
+            f"Name a latent or error of {made.site}, or take that autoencoder off.",
+        )
     return node
 
 
 def _has_bias(case: Case, node: Node) -> bool:
     anatomy = case.subject.anatomy
-    if any((made.block, made.site.layer) == (node.part, node.layer) for made in case.dictionaries.values()):
+    if case.writer(node) is not None:
         return True
     if node.part == "resid":
         return False
@@ -55,7 +54,7 @@ def _upstream(case: Case, scalar: Scalar, node: Node) -> bool:
     if node.kind in ("latent", "error"):
         return node.site in attached
     if node.part == "resid":
-        return any((made.block, made.site.layer) == ("resid", node.layer) for made in attached.values())
+        return any(site.name == "resid" and site.layer == node.layer for site in attached)
     if node.layer is None:
         # Constants of the end belong to D alone, which has no constant terms of its own.
         return node.kind != "bias" or isinstance(scalar, Final)

@@ -32,6 +32,11 @@ class Split:
     base: Float[Tensor, "*t d"]
     skip: Float[Tensor, "*t d"] | None
 
+    def detach(self) -> Split:
+        """Without the graph it was made in."""
+        scale, skip = (None if x is None else x.detach() for x in (self.scale, self.skip))
+        return Split(self.latents.detach(), scale, self.base.detach(), skip)
+
     @property
     def first(self) -> Split:
         """That of the first prompt of a batch."""
@@ -69,6 +74,10 @@ class Parts:
     value: Float[Tensor, "t d"]
     split: Split
     error: Float[Tensor, "t d"]
+
+    def detach(self) -> Parts:
+        """Without the graph they were made in."""
+        return Parts(self.read.detach(), self.value.detach(), self.split.detach(), self.error.detach())
 
     @property
     def first(self) -> Parts:

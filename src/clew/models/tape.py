@@ -22,7 +22,7 @@ from .anatomy import Anatomy, Depth, Layer
 from .attention import watching
 from .forward import forward
 from .interventions import Interventions
-from .sites import Coder, Parts, See, Split, tap
+from .sites import Coder, Parts, See, tap
 
 
 @dataclass(frozen=True)
@@ -258,15 +258,11 @@ class Tape:
         layer = self._anatomy.layers[site.layer]
 
         def see(value: Tensor) -> None:
-            with torch.no_grad():
-                made, whole = self._parts.get(site), value.detach()[0]
-                if made is None:
-                    parts = Parts.of(coder, self._reads.pop(coder.reads, whole), whole)
-                else:
-                    split = made.split
-                    scale, skip = (None if x is None else x.detach() for x in (split.scale, split.skip))
-                    split = Split(split.latents.detach(), scale, split.base.detach(), skip)
-                    parts = Parts(made.read.detach(), made.value.detach(), split, made.error.detach())
+            edited, whole = self._parts.get(site), value.detach()[0]
+            if edited is None:
+                parts = Parts.of(coder, self._reads.pop(coder.reads, whole), whole)
+            else:
+                parts = edited.detach()
 
             def report(grad: Tensor) -> None:
                 self._check()
