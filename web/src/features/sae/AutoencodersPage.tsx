@@ -1,6 +1,7 @@
 import { useMemo, useRef, useState } from "react";
 import { useAutoencoders, useTrainings } from "../../api/autoencoders";
 import { useStatus } from "../../api/queries";
+import { Absent } from "../../components/Absent";
 import { Button, ButtonLink } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { useKeys } from "../../components/useKeys";
@@ -69,31 +70,28 @@ export function AutoencodersPage() {
 /** What stands where autoencoders would: what one is, and the ways to get one. */
 function Nothing({ model, training, onAdd }: { model: string; training: boolean; onAdd: () => void }) {
   return (
-    <section
-      aria-label="No autoencoder"
+    <Absent
+      label="No autoencoder"
       data-testid="no-autoencoder"
-      className="rounded-md border border-dashed border-line-strong bg-panel px-4 py-6"
+      title="There is no autoencoder yet"
+      about={
+        <>
+          A sparse autoencoder rewrites what a layer computes as a sum of a few out of thousands of latents. A
+          neuron means many things at once; a latent more often means one. Train one on{" "}
+          <span className="font-mono text-ink">{model}</span> here, from the English documentation that ships
+          with Python, or add one that others have trained.
+          {training && " What is being trained below can be used once it stops."}
+        </>
+      }
     >
-      <div className="mx-auto flex max-w-2xl flex-col gap-3">
-        <div>
-          <h2 className="text-sm font-semibold">There is no autoencoder yet</h2>
-          <p className="mt-1 text-xs text-ink-2">
-            A sparse autoencoder rewrites what a layer computes as a sum of a few out of thousands of latents.
-            A neuron means many things at once; a latent more often means one. Train one on{" "}
-            <span className="font-mono text-ink">{model}</span> here, from the English documentation that
-            ships with Python, or add one that others have trained.
-            {training && " What is being trained below can be used once it stops."}
-          </p>
-        </div>
-        <div className="flex flex-wrap items-center gap-2">
-          <ButtonLink look="strong" href={TRAIN} title="Choose a site, a size and an architecture (n)">
-            Train one
-          </ButtonLink>
-          <Button onClick={onAdd} title="From a folder or the Hugging Face hub (+)">
-            Add one
-          </Button>
-        </div>
+      <div className="flex flex-wrap items-center gap-2">
+        <ButtonLink look="strong" href={TRAIN} title="Choose a site, a size and an architecture (n)">
+          Train one
+        </ButtonLink>
+        <Button onClick={onAdd} title="From a folder or the Hugging Face hub (+)">
+          Add one
+        </Button>
       </div>
-    </section>
+    </Absent>
   );
 }

@@ -6,6 +6,7 @@ import { stream } from "../../api/events";
 import type { JudgeProgress } from "../../api/types";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
+import { ProgressBar } from "../../components/ProgressBar";
 import { count } from "../../format/number";
 import { timeLeft } from "../atlas/progress";
 import { INPUT } from "./Field";
@@ -78,23 +79,7 @@ export function Judge({ name, judged, refused }: { name: string; judged: boolean
     <div className="flex flex-col gap-2">
       {running ? (
         <>
-          <div
-            role="progressbar"
-            aria-label="Judging"
-            aria-valuemin={0}
-            aria-valuemax={progress?.total ?? 1}
-            aria-valuenow={progress?.done ?? 0}
-            className="h-1.5 overflow-hidden rounded-full bg-raised"
-          >
-            {progress ? (
-              <div
-                className="h-full bg-active transition-[width] duration-300"
-                style={{ width: `${(100 * progress.done) / Math.max(1, progress.total)}%` }}
-              />
-            ) : (
-              <div className="working h-full" />
-            )}
-          </div>
+          <ProgressBar label="Judging" done={progress?.done ?? null} total={progress?.total ?? 1} />
           <div className="flex min-h-6.5 items-center justify-between gap-3">
             <p className="num text-xs whitespace-normal! text-ink-2" data-testid="judging">
               {progress ? (

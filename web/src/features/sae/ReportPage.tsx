@@ -2,8 +2,10 @@ import { useAutoencoders, useReport, useTrainings } from "../../api/autoencoders
 import { Failure } from "../../api/client";
 import { useStatus } from "../../api/queries";
 import type { Autoencoder, Report } from "../../api/types";
+import { Absent } from "../../components/Absent";
 import { useAsked } from "../../components/asked";
 import { Button, ButtonLink, CopyButton } from "../../components/Button";
+import { Command } from "../../components/Command";
 import { download } from "../../components/download";
 import { Icon } from "../../components/Icon";
 import { Link } from "../../components/Link";
@@ -228,33 +230,19 @@ function Head({
 /** What stands where a report would. */
 function Unjudged({ autoencoder }: { autoencoder: Autoencoder }) {
   return (
-    <section
-      aria-label="Not judged"
+    <Absent
+      label="Not judged"
       data-testid="unjudged"
-      className="rounded-md border border-dashed border-line-strong bg-panel px-4 py-6"
+      title="It was not judged yet"
+      about="Judging runs the model over text and says what the autoencoder loses, how sparse it is, how often its latents fire, what few of them tell, and draws some for you to read. On a quiet machine 50 000 tokens take a minute or two."
     >
-      <div className="mx-auto flex max-w-2xl flex-col gap-3">
-        <div>
-          <h2 className="text-sm font-semibold">It was not judged yet</h2>
-          <p className="mt-1 text-xs text-ink-2">
-            Judging runs the model over text and says what the autoencoder loses, how sparse it is, how often
-            its latents fire, what few of them tell, and draws some for you to read. On a quiet machine 50 000
-            tokens take a minute or two.
-          </p>
-        </div>
-        <Judge
-          name={autoencoder.name}
-          judged={false}
-          refused={autoencoder.fits ? null : (autoencoder.problem ?? "It does not fit this model.")}
-        />
-        <p className="text-xs text-ink-2">
-          Or in a terminal:{" "}
-          <code className="rounded bg-raised px-1.5 py-0.5 font-mono text-ink">
-            clew sae eval {autoencoder.reference}
-          </code>
-        </p>
-      </div>
-    </section>
+      <Judge
+        name={autoencoder.name}
+        judged={false}
+        refused={autoencoder.fits ? null : (autoencoder.problem ?? "It does not fit this model.")}
+      />
+      <Command text={`clew sae eval ${autoencoder.reference}`} />
+    </Absent>
   );
 }
 
