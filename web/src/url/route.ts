@@ -43,6 +43,11 @@ export interface Asked {
   autoencoders: Chosen;
 }
 
+/** The same prompt, taken apart by these autoencoders. */
+export function askedWith(asked: Asked | null, autoencoders: Chosen): Asked {
+  return { prompt: asked?.prompt ?? "", bos: asked?.bos ?? false, autoencoders };
+}
+
 /** The prompt in an address, which every page spells alike; else the one that all pages open with, once it is known. */
 export function readAsked(search: string, example: string | null): Asked | null {
   const params = new URLSearchParams(search);

@@ -2,7 +2,7 @@ import { useAutoencoders } from "../../api/autoencoders";
 import { useAsked } from "../../components/asked";
 import { Link } from "../../components/Link";
 import { count } from "../../format/number";
-import { AUTOENCODERS, componentAddress } from "../../url/route";
+import { AUTOENCODERS, askedWith, componentAddress } from "../../url/route";
 import { architectureOf } from "../sae/shelf";
 
 /** The autoencoders that a latent's name may mean: a site alone does not say which. */
@@ -35,11 +35,7 @@ export function ChooseAutoencoder({ id }: { id: string }) {
         {rows.map((row) => (
           <li key={row.name}>
             <Link
-              href={componentAddress(id, {
-                prompt: asked?.prompt ?? "",
-                bos: asked?.bos ?? false,
-                autoencoders: [row.name],
-              })}
+              href={componentAddress(id, askedWith(asked, [row.name]))}
               className="font-mono text-xs underline decoration-line-strong underline-offset-2 hover:decoration-current"
             >
               {row.name}

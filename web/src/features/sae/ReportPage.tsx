@@ -15,7 +15,7 @@ import { useTitle } from "../../components/useTitle";
 import { amount, count, percent, seconds, short, signed } from "../../format/number";
 import { useQueryString } from "../../url/address";
 import { readReportView, writeReportView } from "../../url/reportView";
-import { AUTOENCODERS, debuggerAddress, trainingAddress } from "../../url/route";
+import { AUTOENCODERS, askedWith, debuggerAddress, trainingAddress } from "../../url/route";
 import { Bars } from "./Bars";
 import { Judge } from "./Judge";
 import { measuresOf } from "./measures";
@@ -161,11 +161,7 @@ function Head({
         <div className="ml-auto flex flex-wrap items-center gap-1.5">
           {autoencoder?.fits && (
             <ButtonLink
-              href={debuggerAddress({
-                prompt: asked?.prompt ?? "",
-                bos: asked?.bos ?? false,
-                autoencoders: [name],
-              })}
+              href={debuggerAddress(askedWith(asked, [name]))}
               title="Explain a token with its latents in place of what they stand for"
             >
               In the debugger

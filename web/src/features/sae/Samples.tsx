@@ -16,7 +16,7 @@ import { useKeys } from "../../components/useKeys";
 import { amount, percent, signed } from "../../format/number";
 import type { Change } from "../../url/address";
 import { type ReportView, SHOWN, type Shown } from "../../url/reportView";
-import { componentAddress } from "../../url/route";
+import { askedWith, componentAddress } from "../../url/route";
 
 const RATINGS: readonly { value: Rating; key: string; title: string; look: string }[] = [
   { value: "readable", key: "r", title: "One can say what it fires on", look: "border-good! text-good!" },
@@ -165,11 +165,7 @@ export function Samples({
           {rows.map((row) => (
             <Sample
               key={row.index}
-              address={componentAddress(`latent.${site}.${row.index}`, {
-                prompt: asked?.prompt ?? "",
-                bos: asked?.bos ?? false,
-                autoencoders: [name],
-              })}
+              address={componentAddress(`latent.${site}.${row.index}`, askedWith(asked, [name]))}
               sample={row}
               active={row.index === view.latent}
               onRate={rate}
