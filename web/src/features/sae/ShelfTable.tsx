@@ -1,5 +1,5 @@
 import { useQueryClient } from "@tanstack/react-query";
-import { type RefObject, useEffect, useRef, useState } from "react";
+import { type RefObject, useEffect, useState } from "react";
 import { SHELF } from "../../api/autoencoders";
 import { api } from "../../api/client";
 import type { Autoencoder } from "../../api/types";
@@ -10,10 +10,12 @@ import { Icon } from "../../components/Icon";
 import { Link } from "../../components/Link";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
+import { SortHeader } from "../../components/SortHeader";
+import { useActiveRow } from "../../components/useActiveRow";
 import { useKeys } from "../../components/useKeys";
 import { amount, count, percent, short } from "../../format/number";
 import { type Change, go } from "../../url/address";
-import { autoencoderAddress, debuggerAddress, TRAIN } from "../../url/route";
+import { askedWith, autoencoderAddress, debuggerAddress, TRAIN } from "../../url/route";
 import type { ShelfColumn, ShelfView } from "../../url/shelfView";
 import { Confirm } from "./Confirm";
 import { architectureOf, siteOf, toCsv } from "./shelf";
@@ -26,6 +28,12 @@ interface Column {
   show: (row: Autoencoder) => string;
 }
 
+const NAME: Omit<Column, "show"> = {
+  key: "name",
+  label: "Name",
+  title: "Its name on the shelf, or in its training",
+  text: true,
+};
 const COLUMNS: readonly Column[] = [
   {
     key: "site",
@@ -101,19 +109,13 @@ export function ShelfTable({
 }) {
   const client = useQueryClient();
   const asked = useAsked();
-  const [active, setActive] = useState(-1);
   const [failed, setFailed] = useState<Error | null>(null);
-  const body = useRef<HTMLTableSectionElement>(null);
   const shown = rows ?? [];
+  const { active, setActive, move, body } = useActiveRow(shown.length);
   useEffect(() => {
     const at = added === null || !rows ? -1 : rows.findIndex(({ name }) => name === added);
     if (at >= 0) setActive(at);
-  }, [added, rows]);
-  const move = (step: number) => {
-    const next = Math.max(0, Math.min(shown.length - 1, active + step));
-    setActive(next);
-    body.current?.children[next]?.scrollIntoView({ block: "nearest" });
-  };
+  }, [added, rows, setActive]);
   const open = () => {
     const row = shown[active];
     if (!row) return;
@@ -191,19 +193,17 @@ export function ShelfTable({
           <table className="w-full border-collapse text-xs" aria-label="Autoencoders here">
             <thead>
               <tr className="border-b border-line text-ink-2">
-                <SortHeader
-                  column={{
-                    key: "name",
-                    label: "Name",
-                    title: "Its name on the shelf, or in its training",
-                    text: true,
-                  }}
-                  view={view}
-                  onChange={onChange}
-                  first
-                />
-                {COLUMNS.map((column) => (
-                  <SortHeader key={column.key} column={column} view={view} onChange={onChange} />
+                {[NAME, ...COLUMNS].map(({ key, label, title, text }) => (
+                  <SortHeader
+                    key={key}
+                    label={label}
+                    title={title}
+                    text={text}
+                    first={key === "name"}
+                    on={view.sort === key}
+                    ascending={view.ascending}
+                    onSort={(ascending) => onChange({ sort: key, ascending }, "replace")}
+                  />
                 ))}
                 <th className="px-2 text-left font-normal" title="How its files are laid out">
                   Format
@@ -279,11 +279,7 @@ export function ShelfTable({
                     <span className="inline-flex items-center gap-1.5">
                       {row.fits && (
                         <ButtonLink
-                          href={debuggerAddress({
-                            prompt: asked?.prompt ?? "",
-                            bos: asked?.bos ?? false,
-                            autoencoders: [row.name],
-                          })}
+                          href={debuggerAddress(askedWith(asked, [row.name]))}
                           title="Explain a token with its latents in place of what they stand for"
                         >
                           Debug
@@ -327,35 +323,3 @@ const LISTED = `from clew.sae.shelf import listed
 
 print(listed())
 `;
-
-function SortHeader({
-  column: { key, label, title, text },
-  view,
-  first = false,
-  onChange,
-}: {
-  column: Omit<Column, "show">;
-  view: ShelfView;
-  first?: boolean;
-  onChange: Change<ShelfView>;
-}) {
-  const on = view.sort === key;
-  // Names begin at a, numbers at the largest.
-  const next = on ? !view.ascending : text;
-  return (
-    <th
-      aria-sort={on ? (view.ascending ? "ascending" : "descending") : "none"}
-      className={`font-normal ${text ? "text-left" : "text-right"} ${first ? "sticky left-0 z-[1] bg-panel" : ""}`}
-    >
-      <button
-        type="button"
-        title={`${title}. Click to sort.`}
-        onClick={() => onChange({ sort: key, ascending: next }, "replace")}
-        className={`h-6.5 whitespace-nowrap hover:text-ink ${first ? "px-3" : "px-2"} ${on ? "font-semibold text-ink" : ""}`}
-      >
-        {label}
-        {on && <span className="pl-1 font-normal">{view.ascending ? "↑" : "↓"}</span>}
-      </button>
-    </th>
-  );
-}

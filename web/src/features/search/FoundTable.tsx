@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useState } from "react";
 import { useOpened } from "../../api/autoencoders";
 import type { Token } from "../../api/types";
 import { activationBackground, effectBackground, largest } from "../../colour/scale";
@@ -8,12 +8,14 @@ import { ComponentLink } from "../../components/ComponentLink";
 import { download } from "../../components/download";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
+import { SortHeader } from "../../components/SortHeader";
 import { TokenText } from "../../components/TokenText";
+import { useActiveRow } from "../../components/useActiveRow";
 import { useKeys } from "../../components/useKeys";
 import { count } from "../../format/number";
 import { go } from "../../url/address";
 import { componentAddress } from "../../url/route";
-import { PAGE, type SearchView, type SortKey } from "../../url/searchView";
+import { PAGE, type SearchView } from "../../url/searchView";
 import { COLUMNS, type Column, type Found, needsAtlas } from "./columns";
 import { type Asking, type Results, search, toCsv, toPython } from "./requests";
 
@@ -44,12 +46,11 @@ export function FoundTable({
   const asked = useAsked();
   const autoencoders = useOpened();
   const columns = COLUMNS[view.mode];
-  const [active, setActive] = useState(-1);
   const [failed, setFailed] = useState<Error | null>(null);
-  const body = useRef<HTMLTableSectionElement>(null);
   const rows = results?.rows ?? [];
+  const { active, setActive, move, body } = useActiveRow(rows.length);
   // biome-ignore lint/correctness/useExhaustiveDependencies: other results have another first row
-  useEffect(() => setActive(-1), [results]);
+  useEffect(() => setActive(-1), [results, setActive]);
 
   const open = () => {
     const row = rows[active];
@@ -57,11 +58,6 @@ export function FoundTable({
       go(componentAddress(row.id, asked));
       window.scrollTo(0, 0);
     }
-  };
-  const move = (step: number) => {
-    const next = Math.max(0, Math.min(rows.length - 1, active + step));
-    setActive(next);
-    body.current?.children[next]?.scrollIntoView({ block: "nearest" });
   };
   useKeys({ j: () => move(1), k: () => move(-1), Enter: open, c: open });
 
@@ -137,14 +133,17 @@ export function FoundTable({
               <tr className="border-b border-line text-ink-2">
                 <th className="sticky left-0 z-[1] bg-panel px-3 text-left font-normal">Component</th>
                 {view.mode === "prompt" && <th className="px-2 text-left font-normal">At</th>}
-                {columns.map((column) => (
+                {columns.map(({ key, label, title }) => (
                   <SortHeader
-                    key={column.key}
-                    column={column}
-                    sort={sort}
+                    key={key}
+                    label={label}
+                    title={title}
+                    on={sort === key}
                     ascending={view.ascending}
-                    refused={!hasAtlas && needsAtlas(view.mode, column.key)}
-                    onSort={(key, ascending) => onAsk({ sort: key, ascending }, "replace")}
+                    refused={
+                      !hasAtlas && needsAtlas(view.mode, key) ? "It needs an atlas, and there is none." : null
+                    }
+                    onSort={(ascending) => onAsk({ sort: key, ascending }, "replace")}
                   />
                 ))}
                 {/* Takes what is left of a wide window, so that numbers stay beside their names. */}
@@ -200,37 +199,6 @@ const NOTHING: Record<SearchView["mode"], string> = {
   token: "No component has a top example on this token.",
   push: "No component pushes this token.",
 };
-
-function SortHeader({
-  column: { key, label, title },
-  sort,
-  ascending,
-  refused,
-  onSort,
-}: {
-  column: Column;
-  sort: SortKey;
-  ascending: boolean;
-  /** Whether it cannot be sorted by, for want of an atlas. */
-  refused: boolean;
-  onSort: (key: SortKey, ascending: boolean) => void;
-}) {
-  const on = sort === key;
-  return (
-    <th aria-sort={on ? (ascending ? "ascending" : "descending") : "none"} className="text-right font-normal">
-      <button
-        type="button"
-        disabled={refused}
-        title={refused ? `${title}. It needs an atlas, and there is none.` : `${title}. Click to sort.`}
-        onClick={() => onSort(key, on ? !ascending : false)}
-        className={`h-6.5 px-2 whitespace-nowrap enabled:hover:text-ink disabled:cursor-not-allowed disabled:opacity-50 ${on ? "font-semibold text-ink" : ""}`}
-      >
-        {label}
-        {on && <span className="pl-1 font-normal">{ascending ? "↑" : "↓"}</span>}
-      </button>
-    </th>
-  );
-}
 
 function FoundRow({
   row,
