@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clew.cli.terminal import percent, signed, visible
+from clew.cli.terminal import number, percent, signed, visible
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ from clew.cli.terminal import percent, signed, visible
 )
 def test_a_sign_and_three_digits(value: float | None, text: str) -> None:
     assert signed(value) == text
+    assert number(value) == text.replace("+", "")
 
 
 @pytest.mark.parametrize(("share", "text"), [(0.92134, "92.1%"), (1.0, "100%"), (0.000123, "0.0123%"), (0.0, "0%")])

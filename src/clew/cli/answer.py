@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .terminal import AGAINST, TOWARDS, percent, signed, tint, visible
+from .terminal import AGAINST, TOWARDS, number, percent, signed, tint, visible
 
 if TYPE_CHECKING:
     from ..debug import Run
@@ -155,7 +155,7 @@ def node_table(nodes: Sequence[NodeEffect], tokens: Sequence[Token], width: int)
         if width >= _ROOM_FOR_TOKENS:
             cells.append(place_of(node, tokens))
         if width >= _ROOM_FOR_METRICS:
-            cells += [signed(node.activation), signed(node.write_norm).lstrip("+")]
+            cells += [signed(node.activation), number(node.write_norm)]
         if width >= _ROOM_FOR_ESTIMATES:
             cells.append(Text(signed(node.estimated_effect), tint(node.estimated_effect)))
         strong = "" if measured else "bold "

@@ -23,6 +23,7 @@ from .terminal import (
     RevisionOption,
     SaeOption,
     console,
+    duration,
     load,
     notes,
     print_json,
@@ -181,17 +182,6 @@ def _amount(step: CollectProgress) -> str:
     if step.seconds_left:
         parts.append(f"{duration(step.seconds_left)} left")
     return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """A length of time: 4.2 s, 3:07, 2:03:55."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes == 0:
-        return f"{rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _done(terminal: Console, atlas: Atlas, seconds: float | None) -> None:

@@ -15,7 +15,6 @@ from rich.text import Text
 from .. import settings
 from ..errors import UsageError
 from .answer import plain_table
-from .collect import duration
 from .corpus import ColumnOption, ConfigOption, CorpusOption, CorpusRevisionOption, SplitOption
 from .terminal import (
     DeviceOption,
@@ -23,11 +22,12 @@ from .terminal import (
     JsonOption,
     RevisionOption,
     console,
+    duration,
     load,
     notes,
+    number,
     percent,
     print_json,
-    signed,
 )
 
 if TYPE_CHECKING:
@@ -188,22 +188,22 @@ def _table(reports: Sequence[Report], width: int) -> Table:
 def _measures(report: Report) -> list[tuple[str, str, str]]:
     """Each measure's name, its value, and how to read it."""
     return [
-        ("L0", _number(report.l0), "latents that fire on a token"),
-        ("FVU", _number(report.fvu), "variance left unexplained: 0 is all explained, 1 no better than the mean"),
-        ("cosine", _number(report.cosine), "of values with their reconstructions"),
-        ("shrinkage", _number(report.shrinkage), "1: reconstructions have the right size"),
+        ("L0", number(report.l0), "latents that fire on a token"),
+        ("FVU", number(report.fvu), "variance left unexplained: 0 is all explained, 1 no better than the mean"),
+        ("cosine", number(report.cosine), "of values with their reconstructions"),
+        ("shrinkage", number(report.shrinkage), "1: reconstructions have the right size"),
         (
             "CE recovered",
             "–" if report.ce_recovered is None else percent(report.ce_recovered),
             "of the loss that setting the site to zero costs",
         ),
-        ("CE as is", _number(report.ce_clean), "nats a token"),
-        ("CE replaced", _number(report.ce_spliced), "by the reconstruction"),
-        ("CE mean, zero", f"{_number(report.ce_mean)}, {_number(report.ce_zero)}", "by these"),
-        ("KL", _number(report.kl), "nats a token, of predictions as is from those with the site replaced"),
+        ("CE as is", number(report.ce_clean), "nats a token"),
+        ("CE replaced", number(report.ce_spliced), "by the reconstruction"),
+        ("CE mean, zero", f"{number(report.ce_mean)}, {number(report.ce_zero)}", "by these"),
+        ("KL", number(report.kl), "nats a token, of predictions as is from those with the site replaced"),
         ("dead", f"{report.dead:,} of {report.autoencoder.latents:,}", "latents that never fired"),
         ("dense", f"{report.dense:,}", "latents that fired on more than one token in ten"),
-        ("max cosine", _number(report.decoder_cosine_mean), "of a latent's decoder row with another's, on average"),
+        ("max cosine", number(report.decoder_cosine_mean), "of a latent's decoder row with another's, on average"),
         ("description", f"{report.description_length:,.0f}", "bits a token"),
     ]
 
@@ -225,7 +225,3 @@ def _show_probes(terminal: Console, report: Report) -> None:
         accuracies = [percent(probe.accuracy) for probe in probes]
         table.add_row(label, *accuracies, percent(probes[0].ceiling), percent(probes[0].chance))
     terminal.print(table)
-
-
-def _number(value: float) -> str:
-    return signed(value).lstrip("+")

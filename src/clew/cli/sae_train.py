@@ -20,7 +20,6 @@ from ..disk import written
 from ..errors import UsageError
 from ..nodes import parse_site
 from ..sae.recipe import Recipe, TrainingPlan
-from .collect import duration
 from .corpus import ColumnOption, ConfigOption, CorpusOption, CorpusRevisionOption, SplitOption
 from .sae_watch import Watch
 from .terminal import (
@@ -30,6 +29,7 @@ from .terminal import (
     JsonOption,
     RevisionOption,
     console,
+    duration,
     load,
     notes,
     print_json,

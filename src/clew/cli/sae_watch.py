@@ -13,8 +13,7 @@ from rich.text import Text
 
 from ..sae.records import Histogram, Resampled, TrainingState, TrainPoint
 from .answer import bar, plain_table
-from .collect import duration
-from .terminal import percent, signed
+from .terminal import duration, number, percent
 
 if TYPE_CHECKING:
     from ..sae.training import TrainEvent
@@ -67,9 +66,9 @@ class Watch:
         for name, point in self.points.items():
             cells: list[str | Text] = [Text(name, "bold")]
             parts = [point.loss, point.reconstruction, point.sparsity, point.auxiliary]
-            cells += [_number(part) for part in parts[: 1 + len(names[1:]) if names else 0]]
+            cells += [number(part) for part in parts[: 1 + len(names[1:]) if names else 0]]
             recovered = percent(self._recovered[name]) if name in self._recovered else "–"
-            cells += [_number(point.l0), _number(point.fvu), recovered, f"{point.dead:,}"]
+            cells += [number(point.l0), number(point.fvu), recovered, f"{point.dead:,}"]
             if width >= _ROOM_FOR_DENSITY:
                 cells.append(Text(blocks(point.density), "green"))
             table.add_row(*cells)
@@ -106,7 +105,7 @@ class Watch:
             self._terminal.print(self._progress(), soft_wrap=True)
             for name, point in self.points.items():
                 recovered = f"  CE recovered {percent(self._recovered[name])}" if name in self._recovered else ""
-                figures = f"loss {_number(point.loss)}  L0 {_number(point.l0)}  FVU {_number(point.fvu)}{recovered}"
+                figures = f"loss {number(point.loss)}  L0 {number(point.l0)}  FVU {number(point.fvu)}{recovered}"
                 self._terminal.print(f"  {name}  {figures}  dead {point.dead:,}", soft_wrap=True)
 
     def _screen(self) -> RenderableType:
@@ -138,7 +137,3 @@ def blocks(histogram: Histogram) -> str:
 def _resampling(event: Resampled) -> str:
     latents = f"{event.count:,} dead latent{'' if event.count == 1 else 's'}"
     return f"Step {event.step:,}: {latents} of {event.run} got new weights."
-
-
-def _number(value: float) -> str:
-    return signed(value).lstrip("+")

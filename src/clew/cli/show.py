@@ -25,6 +25,7 @@ from .terminal import (
     SaeOption,
     console,
     load,
+    number,
     percent,
     print_json,
     read_text,
@@ -144,7 +145,7 @@ class _Page:
         if source is not None:
             said.append(f" from {placed(found.tokens[source])}")
         if found.writes is not None:
-            said.append(f"; its whole write there has norm {_size(found.writes[peak])}")
+            said.append(f"; its whole write there has norm {number(found.writes[peak])}")
         if found.z is not None:
             said.append(f"; z {signed(found.z[peak])}")
         if found.below is not None:
@@ -158,9 +159,9 @@ class _Page:
             ("density", None if stats.density is None else percent(stats.density)),
             ("strong", None if stats.strong is None else percent(stats.strong)),
             ("mean", signed(stats.mean)),
-            ("deviation", _size(sqrt(stats.variance))),
+            ("deviation", number(sqrt(stats.variance))),
             ("skewness", None if stats.skewness is None else signed(stats.skewness)),
-            ("kurtosis", None if stats.kurtosis is None else _size(stats.kurtosis)),
+            ("kurtosis", None if stats.kurtosis is None else number(stats.kurtosis)),
             ("minimum", None if stats.minimum is None else signed(stats.minimum)),
             ("maximum", signed(stats.maximum)),
         ]
@@ -176,7 +177,7 @@ class _Page:
             self._facts(
                 [
                     *((f"{name} token", None if share is None else percent(share)) for name, share in shares),
-                    ("entropy", None if types.entropy is None else f"{_size(types.entropy)} nats"),
+                    ("entropy", None if types.entropy is None else f"{number(types.entropy)} nats"),
                 ]
             )
 
@@ -272,8 +273,8 @@ class _Page:
         for name, entries in rows:
             text = _flow(entries, self._terminal.width - (label if beside else 2), "  ")
             first, rest = (name.ljust(label), " " * label) if beside else (f"{name}\n  ", "  ")
-            for number, line in enumerate(text.split("\n")):
-                self._terminal.print(Text.assemble((rest if number else first, "dim"), line))
+            for i, line in enumerate(text.split("\n")):
+                self._terminal.print(Text.assemble((rest if i else first, "dim"), line))
 
     def _histogram(self, histogram: Histogram, on_prompt: OnPrompt | None) -> Text:
         """A bar a bin, as high as the logarithm of its count; below it where the prompt's strongest falls."""
@@ -309,10 +310,6 @@ def _source(found: OnPrompt, peak: int) -> int | None:
         return None
     row = found.pairs[peak]
     return max(range(len(row)), key=row.__getitem__)
-
-
-def _size(value: float) -> str:
-    return signed(value).lstrip("+")
 
 
 def _tokens(found: Sequence[TokenScore]) -> list[Text]:

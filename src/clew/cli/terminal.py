@@ -99,9 +99,25 @@ def signed(value: float | None) -> str:
     return ("−" if value < 0 else "+") + text
 
 
+def number(value: float | None) -> str:
+    """The same of what has no direction: a plus is left out."""
+    return signed(value).removeprefix("+")
+
+
 def percent(share: float) -> str:
     """A share between 0 and 1 with three significant digits: 92.1%, 0.0123%."""
-    return "0%" if share == 0 else signed(share * 100).lstrip("+") + "%"
+    return "0%" if share == 0 else number(share * 100) + "%"
+
+
+def duration(seconds: float) -> str:
+    """A length of time: 4.2 s, 3:07, 2:03:55."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def tint(value: float | None) -> str:
