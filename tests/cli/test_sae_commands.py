@@ -274,6 +274,8 @@ def test_toy_models(clew: Run, tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.stderr
     assert all(word in shown.stdout for word in ("MCC", "true L0", "synthetic", "superposition", str(picture)))
     assert "<svg" in picture.read_text()
+    told = [line.partition(":")[0] for line in shown.stderr.splitlines()]
+    assert told == ["relu on synthetic", "relu on superposition"]
     for wrong in (("--source", "text"), ("--architecture", "vanilla"), ("--features", "1")):
         assert clew("sae", "toy", *wrong).exit_code == 2
 

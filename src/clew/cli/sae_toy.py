@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -10,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from .answer import plain_table
-from .collect import duration
-from .terminal import JsonOption, console, notes, print_json, signed
+from .terminal import JsonOption, console, duration, notes, number, print_json
 
 if TYPE_CHECKING:
-    from ..sae.records import Architecture, ToyReport
+    from ..sae.matching import Matching
+    from ..sae.records import Architecture, ToyReport, ToyRun
     from ..sae.toy import Source
 
 
@@ -47,21 +48,31 @@ def toy(
     clew sae toy --architecture topk --architecture relu --picture toy.svg
     """
     from ..sae.recipe import ARCHITECTURES
-    from ..sae.toy import toy as judged
+    from ..sae.toy import reported, toying
 
-    with notes().status("Training on known features…"):
-        report = judged(
-            # What is none of these is refused there.
-            cast("list[Architecture]", architecture or [*ARCHITECTURES]),
-            cast("Source", source),
-            features=features, width=width, l0=l0, samples=samples, seed=seed, picture=picture,
-        )  # fmt: skip
+    found = toying(
+        # What is none of these is refused there.
+        cast("list[Architecture]", architecture or [*ARCHITECTURES]),
+        cast("Source", source),
+        features=features, width=width, l0=l0, samples=samples, seed=seed,
+    )  # fmt: skip
+    report = reported(_told(found), picture)
     if as_json:
         print_json(report.to_dict())
         return
     console().print(_table(report))
     if report.picture is not None:
         console().print(Text(f"A picture of it: {report.picture}", "dim"), soft_wrap=True)
+
+
+def _told(found: Iterable[tuple[ToyRun, Matching]]) -> Iterator[tuple[ToyRun, Matching]]:
+    """The same, and each is told on stderr as it ends."""
+    terminal = notes()
+    with terminal.status("Training on known features…"):
+        for run, matching in found:
+            what = f"{run.architecture} on {run.source}: MCC {number(run.mcc)}, {run.dead:,} of {run.latents:,} dead"
+            terminal.print(f"{what}, in {duration(run.seconds)}.", soft_wrap=True)
+            yield run, matching
 
 
 def _table(report: ToyReport) -> Table:
@@ -71,7 +82,7 @@ def _table(report: ToyReport) -> Table:
     for name in ("MCC", "MMCS", "L0", "true L0", "FVU", "dead", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     for run in report.runs:
-        numbers = [signed(value).lstrip("+") for value in (run.mcc, run.mmcs, run.l0, run.true_l0, run.fvu)]
+        numbers = [number(value) for value in (run.mcc, run.mmcs, run.l0, run.true_l0, run.fvu)]
         dead = f"{run.dead:,} of {run.latents:,}"
         table.add_row(run.source, Text(run.architecture, "bold"), *numbers, dead, duration(run.seconds))
     return table

@@ -7,7 +7,7 @@ and is told how many of them fire where it can be told (k). What it found is jud
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,11 +84,15 @@ def toy(
     `features` of them in `width` dimensions, `l0` of them on in a sample on average. `picture` is an SVG file to write.
     Raises UsageError or NoSpace.
     """
+    found = toying(architectures, source, features=features, width=width, l0=l0, samples=samples, seed=seed)
+    return reported(found, picture)
+
+
+def reported(found: Iterable[tuple[ToyRun, Matching]], picture: Path | None = None) -> ToyReport:
+    """What `toying` yields, once all of it is done, with an SVG file of it. Raises NoSpace."""
     runs: list[ToyRun] = []
     cosines: list[list[float]] = []
-    for run, matching in toying(
-        architectures, source, features=features, width=width, l0=l0, samples=samples, seed=seed
-    ):
+    for run, matching in found:
         runs.append(run)
         cosines.append(matching.cosines.tolist())
     if picture is not None:
