@@ -1,26 +1,14 @@
 import { useQueryClient } from "@tanstack/react-query";
-import {
-  createContext,
-  type ReactNode,
-  useCallback,
-  useContext,
-  useEffect,
-  useMemo,
-  useRef,
-  useState,
-} from "react";
+import { createContext, type ReactNode, useCallback, useContext, useMemo } from "react";
 import { ATLAS } from "../../api/atlas";
 import { stream } from "../../api/events";
 import type { CollectProgress } from "../../api/types";
+import { type LongWork, useLongWork } from "../../components/useLongWork";
 import type { Chosen } from "../../url/params";
 
-interface Collection {
-  running: boolean;
-  progress: CollectProgress | null;
-  error: Error | null;
+interface Collection extends Omit<LongWork<CollectProgress>, "begin"> {
   /** `replace` throws away what other settings left; `among` are the autoencoders whose latents are collected too. */
   begin: (tokens: number, replace: boolean, among: Chosen) => void;
-  cancel: () => void;
 }
 
 const Context = createContext<Collection | null>(null);
@@ -35,42 +23,23 @@ export function useCollecting(): Collection {
 /** Keeps a collection going while pages change: the server stops one whose connection closes. */
 export function Collecting({ children }: { children: ReactNode }) {
   const client = useQueryClient();
-  const [running, setRunning] = useState(false);
-  const [progress, setProgress] = useState<CollectProgress | null>(null);
-  const [error, setError] = useState<Error | null>(null);
-  const connection = useRef<AbortController>(undefined);
-  useEffect(() => () => connection.current?.abort(), []);
-
+  const { running, progress, error, begin: start, cancel } = useLongWork<CollectProgress>();
   const begin = useCallback(
-    (tokens: number, replace: boolean, among: Chosen) => {
-      connection.current?.abort();
-      const own = new AbortController();
-      connection.current = own;
-      setRunning(true);
-      setProgress(null);
-      setError(null);
-      stream(
-        "/api/collect",
-        { tokens, seed: 0, replace, autoencoders: among === null ? null : [...among] },
-        (event) => {
-          if (event.name === "progress") setProgress(event.data);
-        },
-        own.signal,
-      )
-        .then(
-          // Everything on the page may have another answer now.
-          () => client.invalidateQueries({ queryKey: [ATLAS] }),
-          (reason: Error) => {
-            if (!own.signal.aborted) setError(reason);
+    (tokens: number, replace: boolean, among: Chosen) =>
+      start(async (tell, signal) => {
+        await stream(
+          "/api/collect",
+          { tokens, seed: 0, replace, autoencoders: among === null ? null : [...among] },
+          (event) => {
+            if (event.name === "progress") tell(event.data);
           },
-        )
-        .finally(() => {
-          if (connection.current === own) setRunning(false);
-        });
-    },
-    [client],
+          signal,
+        );
+        // Everything on the page may have another answer now.
+        await client.invalidateQueries({ queryKey: [ATLAS] });
+      }),
+    [client, start],
   );
-  const cancel = useCallback(() => connection.current?.abort(), []);
   const value = useMemo(
     () => ({ running, progress, error, begin, cancel }),
     [running, progress, error, begin, cancel],

@@ -1,5 +1,5 @@
 import { useQueryClient } from "@tanstack/react-query";
-import { useCallback, useEffect, useRef, useState } from "react";
+import { useState } from "react";
 import { reportKey, SHELF } from "../../api/autoencoders";
 import { autoencoderPath } from "../../api/client";
 import { stream } from "../../api/events";
@@ -7,6 +7,7 @@ import type { JudgeProgress } from "../../api/types";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { ProgressBar } from "../../components/ProgressBar";
+import { useLongWork } from "../../components/useLongWork";
 import { count } from "../../format/number";
 import { timeLeft } from "../atlas/progress";
 import { INPUT } from "./Field";
@@ -24,57 +25,29 @@ const STAGES: Record<JudgeProgress["stage"], { words: string; unit: string }> = 
   probes: { words: "Probing", unit: "labels" },
 };
 
-/** A judging that this page began. */
-export function useJudging(name: string) {
-  const client = useQueryClient();
-  const [running, setRunning] = useState(false);
-  const [progress, setProgress] = useState<JudgeProgress | null>(null);
-  const [error, setError] = useState<Error | null>(null);
-  const connection = useRef<AbortController>(undefined);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: another autoencoder's page ends it, as leaving does
-  useEffect(() => () => connection.current?.abort(), [name]);
-  const begin = useCallback(
-    (tokens: number, corpus: string | null) => {
-      connection.current?.abort();
-      const own = new AbortController();
-      connection.current = own;
-      setRunning(true);
-      setProgress(null);
-      setError(null);
-      stream(
-        "/api/autoencoders/{name}/report",
-        { tokens, corpus, samples: 20, seed: 1 },
-        (event) => {
-          if (event.name === "progress") setProgress(event.data);
-          else client.setQueryData(reportKey(name), event.data);
-        },
-        own.signal,
-        `${autoencoderPath(name)}/report`,
-      )
-        .then(
-          () => client.invalidateQueries({ queryKey: [SHELF, "list"] }),
-          (reason: Error) => {
-            if (!own.signal.aborted) setError(reason);
-          },
-        )
-        .finally(() => {
-          if (connection.current === own) setRunning(false);
-        });
-    },
-    [client, name],
-  );
-  const cancel = useCallback(() => connection.current?.abort(), []);
-  return { running, progress, error, begin, cancel };
-}
-
 /** Where an autoencoder is judged: on how much of which text, how far it is, and what went wrong. */
 export function Judge({ name, judged, refused }: { name: string; judged: boolean; refused: string | null }) {
-  const { running, progress, error, begin, cancel } = useJudging(name);
+  const client = useQueryClient();
+  const { running, progress, error, begin, cancel } = useLongWork<JudgeProgress>();
   const [typed, setTyped] = useState("");
   const [corpus, setCorpus] = useState("");
   const tokens = typed.trim() === "" ? TOKENS : numberOf(typed);
   const wrong = tokens === null || !Number.isInteger(tokens) || tokens < FEWEST || tokens > MOST;
   const why = refused ?? (wrong ? `Give a number of tokens from ${count(FEWEST)} to ${count(MOST)}` : null);
+  const judge = (tokens: number) =>
+    begin(async (tell, signal) => {
+      await stream(
+        "/api/autoencoders/{name}/report",
+        { tokens, corpus: corpus.trim() || null, samples: 20, seed: 1 },
+        (event) => {
+          if (event.name === "progress") tell(event.data);
+          else client.setQueryData(reportKey(name), event.data);
+        },
+        signal,
+        `${autoencoderPath(name)}/report`,
+      );
+      await client.invalidateQueries({ queryKey: [SHELF, "list"] });
+    });
   return (
     <div className="flex flex-col gap-2">
       {running ? (
@@ -102,7 +75,7 @@ export function Judge({ name, judged, refused }: { name: string; judged: boolean
           className="flex flex-wrap items-center gap-2"
           onSubmit={(event) => {
             event.preventDefault();
-            if (why === null && tokens !== null) begin(tokens, corpus.trim() || null);
+            if (why === null && tokens !== null) judge(tokens);
           }}
         >
           <Button
