@@ -6,8 +6,6 @@ linear: a normalisation of what is read has its scale held at 1, as norms have i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -22,8 +20,6 @@ from .attached import block_of
 from .observation import Block
 
 _TINY = torch.finfo(torch.float32).tiny
-_CHUNK = 4096  # latents, or tokens of the vocabulary, at once
-_ROWS = ("b_enc", "w_dec", "threshold", "b_gate", "r_mag")  # weights of an autoencoder with a row a latent
 
 
 class Latents:
@@ -89,18 +85,6 @@ class Latents:
         read = rows @ self.autoencoder.w_enc
         return read if self.autoencoder.r_mag is None else read * self.autoencoder.r_mag.exp()
 
-    def on_embeddings(self, index: int) -> Float[Tensor, " v"] | None:
-        """One latent's input, z, if the stream held one token's embedding and nothing else, for every token.
-
-        Position embeddings are left out. None for one that does not read the stream.
-        """
-        if self.reads_at is None:
-            return None
-        whole, at = self.autoencoder, slice(index, index + 1)
-        rows = {name: value[at] for name in _ROWS if (value := getattr(whole, name)) is not None}
-        one = replace(whole, w_enc=whole.w_enc[:, at], **rows)
-        return torch.cat([one.pre_activations(x)[:, 0] for x in self._embeddings()])
-
     @property
     def _norm(self) -> Norm | None:
         """The norm between the stream and what is read."""
@@ -110,16 +94,6 @@ class Latents:
     @property
     def _centres(self) -> bool:
         return self.autoencoder.normalisation == "layer_norm"
-
-    def _embeddings(self) -> Iterator[Float[Tensor, "c d"]]:
-        """What is read of every token's embedding alone."""
-        norm = self._norm
-        for chunk in self._anatomy.embed_weight.split(_CHUNK):
-            x = chunk.float() * self._anatomy.embed_scale
-            if norm is not None:
-                x = norm.gain * norm.centre(x) * norm.scale(x)
-                x = x if norm.bias is None else x + norm.bias
-            yield x
 
 
 def writes_at(anatomy: Anatomy, block: Block) -> Depth:

@@ -35,6 +35,7 @@ from ..models.anatomy import Anatomy, Layer, Norm
 from ..models.subject import SubjectModel
 from ..models.vocabulary import Ends, ends, neuron_on_embeddings, pushes, read_embeddings, through_final_norm
 from ..nodes import Node
+from ..sae.embeddings import on_embeddings
 from ..settings import RELATED
 from .latents import Latents, hears
 from .observation import Block
@@ -61,7 +62,7 @@ def weights(
             excited = _head_on_embeddings(anatomy, layer, node.index)
         case _:
             assert home is not None
-            excited = home.on_embeddings(node.index)
+            excited = on_embeddings(home.autoencoder, anatomy, node.index)
             if excited is None:
                 note = f"It reads {home.autoencoder.reads}, and no token's embedding gets there by itself."
     fed_by, feeds, alike = _related(anatomy, node, latents)

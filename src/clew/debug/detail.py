@@ -11,9 +11,9 @@ from ..models.probe import LayerProbe, probe
 from ..models.subject import SubjectModel
 from ..models.vocabulary import ends, neuron_on_embeddings, pushes, read_embeddings, through_final_norm
 from ..nodes import Node
+from ..sae.embeddings import on_embeddings
 from ..settings import RELATED
 from .case import Case
-from .dictionary import Dictionary
 from .latent import pairs
 from .latent import write as latent_write
 from .records import Excitation, NodeDetail, NodeEffect, PairShare
@@ -46,8 +46,9 @@ def detail(
             excited.extend(_excite_head(subject, node, seen))
     related: list[PairShare] = []
     if node.kind == "latent":
-        assert made is not None
-        excited.extend(_excite_latent(subject, node, made))
+        assert made is not None and node.index is not None
+        alone = on_embeddings(made.autoencoder, anatomy, node.index)
+        excited.extend([] if alone is None else [Excitation("input", None, None, ends(subject, alone).up)])
         if made.block == "attn":
             related.extend(PairShare(str(pair), share) for pair, share in pairs(case, node)[:RELATED])
     if node.kind == "bias" and node.part == "unembed":
@@ -60,18 +61,6 @@ def detail(
         scores = pushes(anatomy, through_final_norm(anatomy, write, final_scale[place]))
     pushed = ends(subject, scores)
     return NodeDetail(effect, pushed.up, pushed.down, excited, related)
-
-
-def _excite_latent(subject: SubjectModel, node: Node, made: Dictionary) -> list[Excitation]:
-    """Tokens whose embedding alone would raise the pre-activation most; only of what reads the stream."""
-    assert node.index is not None
-    reads = made.autoencoder.reads.name
-    if reads not in ("resid", "mlp_in") or made.autoencoder.normalisation != "none":
-        return []
-    w, c = made.autoencoder.reader(node.index)
-    norm = None if reads == "resid" else made.layer.mlp_norm
-    scores = read_embeddings(subject.anatomy, norm, w[None])[:, 0] + c
-    return [Excitation("input", None, None, ends(subject, scores).up)]
 
 
 def _excite_head(subject: SubjectModel, node: Node, seen: LayerProbe) -> list[Excitation]:
