@@ -5,6 +5,7 @@ import { useAsked } from "../../components/asked";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
 import { placeOf, Strip } from "../../components/Strip";
+import { Tick } from "../../components/Tick";
 import { Facts, Tip } from "../../components/Tip";
 import { TokenText } from "../../components/TokenText";
 import { useDraft } from "../../components/useDraft";
@@ -64,17 +65,13 @@ export function OnPromptPanel({
       className="order-0"
       actions={
         startToken !== null && (
-          <label
-            className="ml-auto flex items-center gap-1 text-xs text-ink-2"
+          <Tick
+            label="start token"
             title={`Puts ${startToken} before the prompt`}
-          >
-            <input
-              type="checkbox"
-              checked={asked?.bos ?? false}
-              onChange={(event) => onChange({ prompt: draft, bos: event.target.checked }, "replace")}
-            />
-            start token
-          </label>
+            checked={asked?.bos ?? false}
+            onChange={(checked) => onChange({ prompt: draft, bos: checked }, "replace")}
+            className="ml-auto"
+          />
         )
       }
     >

@@ -5,6 +5,7 @@ import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
 import { Segmented } from "../../components/Segmented";
+import { Tick } from "../../components/Tick";
 import type { StripName, View } from "../../url/view";
 import { placeOf } from "./failures";
 import type { Shown } from "./queries";
@@ -94,17 +95,13 @@ export function QuestionPanel({
       title="Question"
       actions={
         startToken !== null && (
-          <label
-            className="ml-auto flex items-center gap-1 text-xs text-ink-2"
+          <Tick
+            label="start token"
             title={`Puts ${startToken} before the prompt`}
-          >
-            <input
-              type="checkbox"
-              checked={bos}
-              onChange={(event) => onAsk(spelled({ bos: event.target.checked, at: null }))}
-            />
-            start token
-          </label>
+            checked={bos}
+            onChange={(checked) => onAsk(spelled({ bos: checked, at: null }))}
+            className="ml-auto"
+          />
         )
       }
     >

@@ -4,6 +4,7 @@ import type { Question, Status } from "../../api/types";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
+import { Tick } from "../../components/Tick";
 import type { View } from "../../url/view";
 import { AlignmentEditor } from "./AlignmentEditor";
 import { countPairs, same, usable } from "./alignment";
@@ -151,22 +152,17 @@ function Opened({
             className="block w-full resize-none rounded border border-line-strong bg-page px-2 py-1.5 text-sm"
           />
           <div className="mt-1 flex items-center gap-2">
-            <label
-              className="flex items-center gap-1 text-xs text-ink-2 has-disabled:opacity-50"
+            <Tick
+              label="Compare the two prompts"
               title={
                 view.second === null
                   ? "Use a second prompt first"
                   : "Show both prompts in every table, with differences"
               }
-            >
-              <input
-                type="checkbox"
-                checked={view.compare === "second"}
-                disabled={view.second === null}
-                onChange={(event) => onChange({ compare: event.target.checked ? "second" : null })}
-              />
-              Compare the two prompts
-            </label>
+              checked={view.compare === "second"}
+              disabled={view.second === null}
+              onChange={(checked) => onChange({ compare: checked ? "second" : null })}
+            />
             <Button
               look={refused === null ? "strong" : "plain"}
               className="ml-auto"

@@ -5,6 +5,7 @@ import { ComponentLink } from "../../components/ComponentLink";
 import { Icon } from "../../components/Icon";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
+import { Tick } from "../../components/Tick";
 import { useSize } from "../../components/useSize";
 import { seconds, signed } from "../../format/number";
 import type { View } from "../../url/view";
@@ -97,22 +98,17 @@ export function VerifyPanel({
               </option>
             </select>
           </label>
-          <label
-            className={`flex items-center gap-1 text-xs text-ink-2 ${view.ablation === "zero" ? "" : "opacity-50"}`}
+          <Tick
+            label="renormalise cut pairs"
             title={
               view.ablation === "zero"
                 ? "Of an attention pair the weight is set to zero; with this, the rest of its row is scaled to sum to 1 again"
                 : "Only a weight that is set to zero leaves a row to renormalise"
             }
-          >
-            <input
-              type="checkbox"
-              checked={view.renormalise}
-              disabled={view.ablation !== "zero"}
-              onChange={(event) => onView({ renormalise: event.target.checked })}
-            />
-            renormalise cut pairs
-          </label>
+            checked={view.renormalise}
+            disabled={view.ablation !== "zero"}
+            onChange={(checked) => onView({ renormalise: checked })}
+          />
           {run ? (
             <Button icon="cross" onClick={onStop} title="Stop measuring; what is measured stays">
               Stop
@@ -250,18 +246,13 @@ function Compared({
             value={`${off.length} of ${rows.length}`}
           />
         </dl>
-        <label
-          className={`flex items-center gap-1.5 text-ink-2 ${off.length || disagree ? "" : "opacity-50"}`}
+        <Tick
+          label="only where they disagree"
           title={off.length ? "List these rows alone" : "No estimate here is far off"}
-        >
-          <input
-            type="checkbox"
-            checked={disagree}
-            disabled={!off.length && !disagree}
-            onChange={(event) => onDisagree(event.target.checked)}
-          />
-          only where they disagree
-        </label>
+          checked={disagree}
+          disabled={!off.length && !disagree}
+          onChange={onDisagree}
+        />
         {worst.length > 0 && (
           <table className="w-full max-w-md">
             <thead>

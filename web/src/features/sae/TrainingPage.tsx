@@ -5,6 +5,7 @@ import { api } from "../../api/client";
 import { Button, CopyButton } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
+import { Tick } from "../../components/Tick";
 import { useKeys } from "../../components/useKeys";
 import { useTitle } from "../../components/useTitle";
 import { count, percent, short } from "../../format/number";
@@ -99,17 +100,13 @@ export function TrainingPage({ name }: { name: string }) {
                 ▾ dead latents resampled
               </span>
             )}
-            <label
-              className="ml-auto flex items-center gap-1.5 text-xs text-ink-2"
+            <Tick
+              label="logarithmic"
               title="Loss, FVU and L0 on a logarithmic axis (l)"
-            >
-              <input
-                type="checkbox"
-                checked={view.log}
-                onChange={(event) => change({ log: event.target.checked }, "replace")}
-              />
-              logarithmic
-            </label>
+              checked={view.log}
+              onChange={(checked) => change({ log: checked }, "replace")}
+              className="ml-auto"
+            />
           </>
         }
       >

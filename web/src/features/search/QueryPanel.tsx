@@ -6,6 +6,7 @@ import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
 import { Segmented } from "../../components/Segmented";
+import { Tick } from "../../components/Tick";
 import { TokenText } from "../../components/TokenText";
 import { useDraft } from "../../components/useDraft";
 import { percent } from "../../format/number";
@@ -175,17 +176,13 @@ function PromptField({
             ))}
           </div>
           {startToken !== null && (
-            <label
-              className="ml-auto flex items-center gap-1 text-xs text-ink-2"
+            <Tick
+              label="start token"
               title={`Puts ${startToken} before the prompt`}
-            >
-              <input
-                type="checkbox"
-                checked={view.bos}
-                onChange={(event) => onAsk({ prompt: draft, bos: event.target.checked, at: null })}
-              />
-              start token
-            </label>
+              checked={view.bos}
+              onChange={(checked) => onAsk({ prompt: draft, bos: checked, at: null })}
+              className="ml-auto"
+            />
           )}
         </fieldset>
       )}
