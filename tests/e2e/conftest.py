@@ -40,6 +40,11 @@ CLEW = (sys.executable, "-c", "from clew.cli import main; main()")
 TOKENS = 4096
 
 
+def overflow(page: Page) -> int:
+    """How many pixels of a page its screen is too narrow for."""
+    return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+
+
 @contextmanager
 def serving(*options: str, home: Path | None = None) -> Iterator[str]:
     """The address of a `clew serve` with these options; `home` is its $CLEW_HOME if not the user's."""

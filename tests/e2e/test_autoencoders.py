@@ -17,7 +17,7 @@ from clew.debug import Model
 from clew.nodes import Site
 from clew.sae import Recipe, TrainingPlan, train
 
-from .conftest import NARROW, serving
+from .conftest import NARROW, overflow, serving
 
 NAME = "small/resid.0-topk-256-k16"
 LATENTS = 256
@@ -49,10 +49,6 @@ def tokens_trained(page: Page) -> int:
 
 def latents_of(page: Page) -> Locator:
     return page.locator("[data-node^='latent.resid.0.']")
-
-
-def overflow(page: Page) -> int:
-    return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
 
 
 def test_a_training_is_written_down_watched_stopped_and_deleted(page: Page) -> None:

@@ -1,50 +1,18 @@
-"""Component pages, searches and hover cards, as a user meets them."""
+"""Component pages and hover cards, as a user meets them."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-from clew import settings
-from clew.debug import Model
+from .component_pages import EXAMPLE, PROMPT, address, opened, prompt_field, ready
+from .conftest import NARROW, overflow
 
-from .conftest import NARROW, WIDE, serving
-
-EXAMPLE = "When Mary and John went to the store, John gave a drink to"
-PROMPT = "The capital of France is Paris"
 # Percent of a colour behind the strongest token.
 FULL = 60.0
-# Waiting for a collection of a few thousand tokens on a busy machine.
-PATIENCE = 240_000
-
-
-def opened(page: Page, component: str, query: str = "") -> Page:
-    """The page of a component, once it says what it does on the prompt."""
-    page.goto(f"/c/{component}{query}")
-    ready(page)
-    return page
-
-
-def ready(page: Page) -> None:
-    expect(page.get_by_test_id("on-prompt")).to_have_attribute("data-ready", "true")
-
-
-def address(page: Page) -> str:
-    return page.evaluate("location.pathname + decodeURIComponent(location.search.replaceAll('+', ' '))")
-
-
-def overflow(page: Page) -> int:
-    return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-
-
-def prompt_field(page: Page) -> Locator:
-    return page.get_by_role("textbox", name="Prompt", exact=True)
 
 
 def choose(page: Page, label: str) -> None:
@@ -340,93 +308,6 @@ def test_a_card_opens_over_the_table_of_nodes(page: Page) -> None:
     expect(card).to_have_count(0)
 
 
-def test_components_are_searched_by_prompt(page: Page) -> None:
-    page.goto(f"/search?p={EXAMPLE}")
-    table = page.get_by_role("table", name="Components found")
-    expect(table.locator("[data-component]")).to_have_count(50)
-    zs = [float(text.replace("−", "-")) for text in table.locator("[data-column='z']").all_inner_texts()]
-    assert zs == sorted(zs, reverse=True)
-    page.get_by_test_id("search-tokens").get_by_role("button").nth(13).click()
-    expect(table.locator("[data-component]").first).to_contain_text("␣to13")
-    assert "at=13" in address(page)
-    page.get_by_role("button", name="heads", exact=True).click()
-    layers = page.get_by_label("Layers")
-    layers.fill("23")
-    layers.press("Enter")
-    expect(page.get_by_test_id("found-count")).to_have_text("9 components")
-    ids = [row.get_attribute("data-component") or "" for row in table.locator("[data-component]").all()]
-    assert sorted(ids) == [f"attn.23.{head}" for head in range(9)]
-    table.get_by_role("button", name="Activation").click()
-    expect(table.get_by_role("columnheader", name="Activation")).to_have_attribute("aria-sort", "descending")
-    page.get_by_label("Strong on at most").select_option("0.1")
-    assert "density=0.1" in address(page)
-    layers.fill("23-")
-    expect(page.get_by_role("alert")).to_contain_text("numbers and ranges")
-    layers.press("Escape")
-    # The keys of the table lead to a component, and Back to the same search.
-    there = address(page)
-    page.get_by_label("Strong on at most").select_option("")
-    expect(page.get_by_test_id("found-count")).to_have_text("9 components")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Escape")
-    page.evaluate("document.activeElement.blur()")
-    page.keyboard.press("j")
-    chosen = table.locator("[aria-selected=true]").get_attribute("data-component") or ""
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name=chosen)).to_be_visible()
-    expect(prompt_field(page)).to_have_value(EXAMPLE)
-    page.go_back()
-    page.go_back()
-    assert address(page) == there
-
-
-def test_components_are_searched_by_token(page: Page, complaints: list[str]) -> None:
-    page.goto("/search")
-    page.get_by_text("On a token", exact=True).click()
-    expect(page.get_by_text("Type a token to find the components whose top examples")).to_be_visible()
-    field = page.get_by_label("Token", exact=True)
-    field.fill("the")
-    page.get_by_role("button", name="with a space").click()
-    expect(field).to_have_value(" the")
-    table = page.get_by_role("table", name="Components found")
-    row = table.locator("[data-component]").first
-    expect(row).to_be_visible()
-    expect(row.locator("[data-column='share']")).to_contain_text("%")
-    component = row.get_attribute("data-component") or ""
-    row.get_by_role("link").click()
-    expect(page.get_by_role("heading", name=component)).to_be_visible()
-    page.go_back()
-    field.fill("two words")
-    expect(page.get_by_role("alert")).to_contain_text("two words")
-    assert all("422" in complaint for complaint in complaints)
-    complaints.clear()
-
-
-def test_components_are_searched_by_what_they_push(page: Page, tmp_path: Path) -> None:
-    page.goto("/search?by=push&token=%20Mary")
-    table = page.get_by_role("table", name="Components found")
-    expect(table.locator("[data-component]")).to_have_count(50)
-    first = table.locator("[data-component]").first.get_attribute("data-component")
-    page.get_by_role("button", name="Next").click()
-    expect(table.locator("[data-component]").first).not_to_have_attribute("data-component", first or "")
-    assert "page=2" in address(page)
-    page.go_back()
-    expect(table.locator("[data-component]").first).to_have_attribute("data-component", first or "")
-    with page.expect_download() as download:
-        page.get_by_role("button", name="CSV").click()
-    download.value.save_as(tmp_path / "found.csv")
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "found.csv").read_text())))
-    assert len(rows) == 1000
-    assert rows[0]["id"] == first
-    assert [float(row["push"]) for row in rows] == sorted((float(row["push"]) for row in rows), reverse=True)
-    with page.expect_download() as download:
-        page.get_by_role("button", name="JSON").click()
-    download.value.save_as(tmp_path / "found.json")
-    assert json.loads((tmp_path / "found.json").read_text())[0]["id"] == first
-    page.get_by_role("button", name="Copy as Python").click()
-    assert 'components.search_pushed(" Mary", sort="push")' in page.evaluate("navigator.clipboard.readText()")
-
-
 def test_copied_python_prints_what_the_page_shows(page: Page, atlas: Path, capsys: pytest.CaptureFixture[str]) -> None:
     opened(page, "neuron.5.200", f"?p={PROMPT}")
     page.get_by_role("button", name="Copy as Python").click()
@@ -460,60 +341,3 @@ def test_help_lists_the_keys(page: Page) -> None:
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Escape")
     expect(page.get_by_role("heading", name="attn.23.3")).to_be_visible()
-
-
-def test_an_atlas_is_collected_from_the_page(browser: Browser, bare_server: str) -> None:
-    context = browser.new_context(viewport=WIDE, base_url=bare_server)
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    opened(page, "neuron.5.200")
-    empty = page.get_by_test_id("no-atlas")
-    expect(empty).to_contain_text("There is no atlas of this model yet")
-    expect(empty.locator("code")).to_have_text("clew collect smollm2 --tokens 50000")
-    # What needs no atlas is there without one.
-    expect(page.get_by_role("region", name="Tokens, by its weights").get_by_role("listitem").first).to_be_visible()
-    count = page.get_by_label("Tokens to collect from")
-    count.fill("none")
-    expect(empty.get_by_role("button", name="Collect now")).to_be_disabled()
-    count.fill("2 048")
-    empty.get_by_role("button", name="Collect now").click()
-    expect(page.get_by_role("progressbar", name="Collecting")).to_be_visible()
-    # It goes on while one looks elsewhere in the page.
-    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Components").click()
-    expect(page.get_by_role("table", name="Components found").locator("[data-component]").first).to_be_visible(
-        timeout=PATIENCE
-    )
-    expect(empty).to_have_count(0, timeout=PATIENCE)
-    page.go_back()
-    expect(page.get_by_role("region", name="Over the atlas")).to_contain_text("2 032 tokens", timeout=PATIENCE)
-    expect(page.get_by_test_id("examples").locator("[data-example]").first).to_be_visible()
-    context.close()
-
-
-def test_a_collection_is_cancelled(browser: Browser, bare_server: str) -> None:
-    context = browser.new_context(viewport=WIDE, base_url=bare_server)
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    page.goto("/search?by=token&token=+the")
-    empty = page.get_by_test_id("no-atlas")
-    page.get_by_label("Tokens to collect from").fill("200000")
-    empty.get_by_role("button", name="Collect now").click()
-    expect(page.get_by_test_id("collecting")).to_contain_text("tokens", timeout=PATIENCE)
-    empty.get_by_role("button", name="Cancel").click()
-    expect(empty.get_by_role("button", name="Collect now")).to_be_visible()
-    context.close()
-
-
-def test_an_atlas_that_is_broken_says_why(smollm2: Model, browser: Browser, tmp_path: Path) -> None:
-    (tmp_path / "models").symlink_to(settings.models_folder())
-    folder = tmp_path / settings.atlas_of("smollm2").relative_to(settings.home())
-    folder.mkdir(parents=True)
-    (folder / "atlas.json").write_text("{")
-    with serving(home=tmp_path) as address:
-        page = browser.new_page(viewport=WIDE, base_url=address)
-        opened(page, "attn.23.3")
-        empty = page.get_by_test_id("no-atlas")
-        expect(empty).to_contain_text("The atlas of this model cannot be opened")
-        expect(empty.get_by_role("alert")).to_contain_text("atlas.json")
-        expect(empty.locator("code")).to_contain_text("--replace")
-        page.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import NARROW
+from .conftest import NARROW, overflow
 
 EXAMPLE = "When Mary and John went to the store, John gave a drink to"
 
@@ -27,10 +27,6 @@ def first_node(page: Page) -> str:
 
 def query(page: Page) -> str:
     return page.evaluate("decodeURIComponent(location.search.replaceAll('+', ' '))")
-
-
-def overflow(page: Page) -> int:
-    return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
 
 
 def test_the_example_is_answered(page: Page) -> None:

@@ -10,8 +10,8 @@ import sys
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from .conftest import NARROW
-from .test_debugger import first_node, opened, overflow, query
+from .conftest import NARROW, overflow
+from .test_debugger import first_node, opened, query
 
 # Measuring a hundred nodes takes seconds on a quiet machine.
 MEASURED_MS = 180_000

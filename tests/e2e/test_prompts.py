@@ -7,8 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, Position, Route, expect
 
-from .conftest import NARROW
-from .test_debugger import opened, overflow, query
+from .conftest import NARROW, overflow
+from .test_debugger import opened, query
 
 FIRST = "When Mary and John went to the store, John gave a drink to"
 SECOND = "When Mary and John went to the store, Mary gave a drink to"
