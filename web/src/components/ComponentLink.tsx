@@ -1,5 +1,6 @@
 import { type ReactNode, useEffect, useRef, useState } from "react";
-import { componentAddress, componentOf } from "../url/route";
+import { componentOf } from "../url/ids";
+import { componentAddress } from "../url/route";
 import { useAsked } from "./asked";
 import { ComponentCard } from "./ComponentCard";
 import { Link } from "./Link";

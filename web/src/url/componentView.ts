@@ -10,12 +10,6 @@ export type Group = (typeof GROUPS)[number];
 export const DIRECTIONS = ["from", "to"] as const;
 export type Direction = (typeof DIRECTIONS)[number];
 
-export type ComponentKind = "attn" | "neuron" | "latent";
-
-export function kindOf(id: string): ComponentKind {
-  return id.startsWith("attn") ? "attn" : id.startsWith("latent") ? "latent" : "neuron";
-}
-
 /** Everything a component's page shows, as the address bar spells it; the component itself is in the path. */
 export interface ComponentView {
   /** null: the server's example. */

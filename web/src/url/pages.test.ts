@@ -1,14 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { type ComponentView, readComponentView, writeComponentView } from "./componentView";
-import {
-  autoencoderAddress,
-  componentAddress,
-  componentOf,
-  readAsked,
-  readComponent,
-  readRoute,
-  trainingAddress,
-} from "./route";
+import { componentOf, readComponent, writtenBy } from "./ids";
+import { autoencoderAddress, componentAddress, readAsked, readRoute, trainingAddress } from "./route";
 import { readLayers, readSearchView, type SearchView, writeLayers, writeSearchView } from "./searchView";
 
 const SHAPE = { n_layers: 30, n_heads: 9, n_neurons: 1536 };
@@ -134,4 +127,12 @@ test("layers are written as a person writes them", () => {
   expect(readLayers("5-3")).toBeNull();
   expect(readLayers("x")).toBeNull();
   expect(writeLayers([3, 5, 20, 21, 22])).toBe("3, 5, 20-22");
+});
+
+test("the site of a latent and of an error is the same, wherever they are", () => {
+  expect(["latent.mlp_out.10.117@2", "error.mlp_out.10@13", "attn.3.0@1"].map(writtenBy)).toEqual([
+    "mlp_out.10",
+    "mlp_out.10",
+    "",
+  ]);
 });

@@ -1,11 +1,9 @@
 import type { PromptSearch, PushSearch, TokenSearch } from "../api/types";
+import { COMPONENT_KINDS, type ComponentKind } from "./ids";
 import { type Chosen, list, numbers, oneOf, query, readChosen, whole, writeChosen } from "./params";
 
 export const MODES = ["prompt", "token", "push"] as const;
 export type Mode = (typeof MODES)[number];
-
-export const COMPONENT_KINDS = ["attn", "neuron", "latent"] as const;
-export type ComponentKind = (typeof COMPONENT_KINDS)[number];
 
 /** What each search can be sorted by; the first is what it opens with. */
 export const SORTS = {

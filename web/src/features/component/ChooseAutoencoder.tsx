@@ -2,6 +2,7 @@ import { useAutoencoders } from "../../api/autoencoders";
 import { useAsked } from "../../components/asked";
 import { Link } from "../../components/Link";
 import { count } from "../../format/number";
+import { writtenBy } from "../../url/ids";
 import { AUTOENCODERS, askedWith, componentAddress } from "../../url/route";
 import { architectureOf } from "../sae/shelf";
 
@@ -9,7 +10,7 @@ import { architectureOf } from "../sae/shelf";
 export function ChooseAutoencoder({ id }: { id: string }) {
   const shelf = useAutoencoders();
   const asked = useAsked();
-  const site = id.split(".").slice(1, 3).join(".");
+  const site = writtenBy(id);
   const index = Number(id.split(".")[3]);
   const rows = (shelf.data ?? []).filter((row) => row.fits && row.writes === site && index < row.latents);
   if (!shelf.data) return null;

@@ -9,8 +9,9 @@ import { Notice } from "../../components/Notice";
 import { useKeys } from "../../components/useKeys";
 import { useTitle } from "../../components/useTitle";
 import { go, useQueryString } from "../../url/address";
-import { kindOf, readComponentView, writeComponentView } from "../../url/componentView";
-import { componentAddress, readComponent } from "../../url/route";
+import { readComponentView, writeComponentView } from "../../url/componentView";
+import { kindOf, readComponent } from "../../url/ids";
+import { componentAddress } from "../../url/route";
 import { useChosen } from "../../url/useChosen";
 import { NoAtlas } from "../atlas/NoAtlas";
 import { ChooseAutoencoder } from "./ChooseAutoencoder";
@@ -64,7 +65,7 @@ function Page({ id }: { id: string }) {
       <main className="mx-auto flex max-w-3xl flex-col gap-3 p-3">
         <Header id={id} component={null} previous={null} next={null} model={status.data?.model} />
         <Notice error={component.error} onRetry={() => component.refetch()} />
-        {id.startsWith("latent") && <ChooseAutoencoder id={id} />}
+        {kindOf(id) === "latent" && <ChooseAutoencoder id={id} />}
       </main>
     );
   const kind = kindOf(id);

@@ -5,6 +5,7 @@ import { Absent } from "../../components/Absent";
 import { Button } from "../../components/Button";
 import { Command } from "../../components/Command";
 import { count } from "../../format/number";
+import { kindOf, writtenBy } from "../../url/ids";
 import { useChosen } from "../../url/useChosen";
 import { useCollecting } from "../atlas/Collecting";
 import { CollectionFailure } from "../atlas/CollectionFailure";
@@ -12,7 +13,7 @@ import { CollectionProgress } from "../atlas/CollectionProgress";
 
 /** What stands where examples would, of a component that the atlas has not: why, and how it gets there. */
 export function NotHeld({ info, id, layer }: { info: AtlasInfo; id: string; layer: number }) {
-  return id.startsWith("latent") ? (
+  return kindOf(id) === "latent" ? (
     <LatentsNotHeld info={info} id={id} />
   ) : (
     <Block info={info} id={id} layer={layer} />
@@ -23,7 +24,7 @@ function Block({ info, id, layer }: { info: AtlasInfo; id: string; layer: number
   return (
     <section className="rounded-md border border-dashed border-line-strong px-4 py-10 text-center">
       <h2 className="text-sm font-semibold">
-        The atlas holds no {id.startsWith("attn") ? "heads" : "neurons"} of layer {layer}
+        The atlas holds no {kindOf(id) === "attn" ? "heads" : "neurons"} of layer {layer}
       </h2>
       <p className="mx-auto mt-1 max-w-lg text-xs text-ink-2">
         It was made of {info.sites.length} of the model’s blocks. One of all of them is made with{" "}
@@ -38,7 +39,7 @@ function Block({ info, id, layer }: { info: AtlasInfo; id: string; layer: number
 
 /** Latents are added to the atlas that is there; only those of another autoencoder at their site have to go first. */
 function LatentsNotHeld({ info, id }: { info: AtlasInfo; id: string }) {
-  const site = id.split(".").slice(1, 3).join(".");
+  const site = writtenBy(id);
   const chosen = useChosen();
   const shelf = useAutoencoders();
   const atlas = useAtlas();

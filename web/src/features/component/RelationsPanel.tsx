@@ -7,7 +7,7 @@ import { Lazily } from "../../components/Lazily";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
 import { percent, signed } from "../../format/number";
-import type { ComponentKind } from "../../url/componentView";
+import { type ComponentKind, kindOf } from "../../url/ids";
 
 const THROUGH: Record<NonNullable<Relation["through"]>, string> = {
   in: "through its input",
@@ -32,7 +32,7 @@ export function RelationsPanel({
   const { data, error, isPlaceholderData, refetch } = useWeights(id);
   // A latent's number is at the end of its name, which must not be cut off.
   const long = [data?.fed_by, data?.feeds, data?.alike].some((found) =>
-    found?.some((relation) => relation.id.startsWith("latent")),
+    found?.some((relation) => kindOf(relation.id) === "latent"),
   );
   return (
     <Panel title="Related components">

@@ -1,7 +1,7 @@
 import type { ComponentStats } from "../../api/types";
 import { Panel } from "../../components/Panel";
 import { count, percent, signed } from "../../format/number";
-import type { ComponentKind } from "../../url/componentView";
+import type { ComponentKind } from "../../url/ids";
 import { HistogramChart } from "./HistogramChart";
 
 /** How often and how strongly it fires over the atlas. */

@@ -2,7 +2,7 @@ import { useWeights } from "../../api/atlas";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
 import { Scores } from "../../components/Scores";
-import type { ComponentKind } from "../../url/componentView";
+import type { ComponentKind } from "../../url/ids";
 
 /** What the weights alone say of tokens: which ones the component's write pushes, and which excite it. */
 export function TokensPanel({ id, kind }: { id: string; kind: ComponentKind }) {

@@ -9,11 +9,11 @@ import { Facts, Tip } from "../../components/Tip";
 import { TokenText } from "../../components/TokenText";
 import { useSize } from "../../components/useSize";
 import { percent, signed } from "../../format/number";
+import { writtenBy } from "../../url/ids";
 import type { MapName, View } from "../../url/view";
 import { zero } from "./edits";
 import { HeatMap } from "./HeatMap";
 import { cellFilters, gridOf, readingPositions } from "./maps";
-import { siteOf } from "./nodeRows";
 import type { Shown } from "./queries";
 import { WaterfallChart } from "./WaterfallChart";
 import { waterfall } from "./waterfall";
@@ -173,7 +173,7 @@ function LayerEdits({
   const coded = nodes.filter(
     (node) => node.layer === layer && (node.kind === "latent" || node.kind === "error"),
   );
-  const sites = source === undefined ? [...new Set(coded.map(({ id }) => siteOf(id)))] : [];
+  const sites = source === undefined ? [...new Set(coded.map(({ id }) => writtenBy(id)))] : [];
   const places = [
     source === undefined
       ? { place: `attn.${layer}.*${at}`, label: "all heads" }

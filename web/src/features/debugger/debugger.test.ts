@@ -25,7 +25,6 @@ import {
   maximaOf,
   type Row,
   rowsOf,
-  siteOf,
   sorted,
   sortIn,
   valueIn,
@@ -430,13 +429,6 @@ test("a latent stands where what it replaces stood, and errors behind it", () =>
     "error.mlp_out.3@2",
     "latent.resid.3.0@2",
     "neuron.4.0@2",
-  ]);
-});
-
-test("the site of a latent and of an error is the same, wherever they are", () => {
-  expect(["latent.mlp_out.10.117@2", "error.mlp_out.10@13"].map(siteOf)).toEqual([
-    "mlp_out.10",
-    "mlp_out.10",
   ]);
 });
 

@@ -1,5 +1,6 @@
 import type { NodeChange, NodeEffect, Token } from "../../api/types";
 import { largest } from "../../colour/scale";
+import { writtenBy } from "../../url/ids";
 import type { Column, Compared, Sort, View } from "../../url/view";
 
 export interface ColumnInfo {
@@ -213,7 +214,7 @@ export interface Maxima {
 export function groupOf(node: NodeEffect): string {
   if (node.kind === "attn" && node.source !== null) return "part";
   // Each autoencoder has units of its own.
-  return node.kind === "latent" ? siteOf(node.id) : node.kind;
+  return node.kind === "latent" ? writtenBy(node.id) : node.kind;
 }
 
 /** Both sides of a comparison and their difference share a scale, and so do an estimate and what was measured. */
@@ -290,9 +291,4 @@ function blockOrder({ kind, id }: NodeEffect): number {
   if (kind !== "latent" && kind !== "error") return KIND_ORDER[kind] ?? 6;
   const block = id.split(".")[1]?.split("_")[0] ?? "";
   return (KIND_ORDER[block === "mlp" ? "neuron" : block] ?? 6) + (kind === "error" ? 1 : 0);
-}
-
-/** The site of a latent's or error's id, such as mlp_out.10. */
-export function siteOf(id: string): string {
-  return /^[a-z]+\.([a-z_]+\.\d+)/.exec(id)?.[1] ?? "";
 }

@@ -9,13 +9,13 @@ import { Segmented } from "../../components/Segmented";
 import { THEMES, type Theme, useTheme } from "../../components/useTheme";
 import { count, percent } from "../../format/number";
 import { go, usePath } from "../../url/address";
+import { readComponent } from "../../url/ids";
 import {
   type Asked,
   AUTOENCODERS,
   componentAddress,
   OF_AUTOENCODERS,
   type Route,
-  readComponent,
   searchAddress,
   trainingAddress,
 } from "../../url/route";

@@ -1,5 +1,6 @@
 import type { Architecture, Model, RecipeRequest, TrainRequest } from "../../api/types";
 import { count } from "../../format/number";
+import type { WRITTEN } from "../../url/ids";
 import type { TextField, TrainForm } from "../../url/trainForm";
 
 /** What a training starts from; the server's own, which tests hold it to. */
@@ -28,7 +29,7 @@ export const SITES = [
   ["attn_out", "attention output", "what attention adds to the residual stream"],
   ["attn_act", "attention heads", "what attention’s output projection is given: its heads"],
   ["resid", "residual stream", "the stream after the layer"],
-] as const;
+] as const satisfies readonly (readonly [(typeof WRITTEN)[number], string, string])[];
 const READ_ONLY = "mlp_in";
 
 type Shape = Pick<Model, "n_layers" | "n_neurons" | "d_model">;

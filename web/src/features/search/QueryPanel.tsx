@@ -11,14 +11,8 @@ import { TokenText } from "../../components/TokenText";
 import { useDraft } from "../../components/useDraft";
 import { percent } from "../../format/number";
 import { visible } from "../../format/token";
-import {
-  COMPONENT_KINDS,
-  type ComponentKind,
-  type Mode,
-  readLayers,
-  type SearchView,
-  writeLayers,
-} from "../../url/searchView";
+import { COMPONENT_KINDS, type ComponentKind } from "../../url/ids";
+import { type Mode, readLayers, type SearchView, writeLayers } from "../../url/searchView";
 
 const MODES = [
   {
