@@ -238,7 +238,7 @@ def test_judging_what_was_trained(clew: Run, tiny: str, home: Path, trained: Pat
         kept = json.loads(json.dumps(read_report(trained / name).to_dict()))
         assert report == {**kept, "page": str(trained / name / "report.html")}
         assert Path(report["page"]).is_file()
-        assert f"Probing latents… ({trained.name}/{name})" in result.stderr
+        assert f"Probing latents of {trained.name}/{name}… 1 of " in result.stderr
     shown = clew("sae", "eval", str(trained / names[1]), *options, "--out", str(home / "out"))
     assert shown.exit_code == 0, shown.stderr
     words = ("FVU", "CE recovered", "dead", "told by latents", "whole site", f"{home / 'out' / 'report.html'}")

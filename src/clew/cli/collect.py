@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 from .. import settings
 from .corpus import ColumnOption, ConfigOption, CorpusOption, CorpusRevisionOption, SplitOption
+from .stages import Stages
 from .terminal import (
     BosOption,
     DeviceOption,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from ..atlas.records import CollectProgress
 
 _STAGES = {"read": "Reading text", "collect": "Collecting", "merge": "Writing the atlas"}
-_EVERY = 10.0  # seconds between two lines where there is no terminal
 
 
 def collect(
@@ -103,11 +101,11 @@ def collect(
         skip=skip, top=top, bottom=bottom, band=band, random=random, batch=batch, shard_tokens=shard_tokens,
         replace=replace, autoencoders=sae or (),
     )  # fmt: skip
-    started, watch = time.perf_counter(), _Watch(notes())
+    started, watch = time.perf_counter(), Stages(notes(), _STAGES, _amount)
     try:
         watch.follow(steps)
     except KeyboardInterrupt:
-        notes().print(watch.interrupted(), soft_wrap=True)
+        notes().print(_interrupted(watch.last), soft_wrap=True)
         raise typer.Exit(130) from None
     seconds = None if watch.last is None else time.perf_counter() - started
     atlas = Atlas.open(folder)
@@ -120,58 +118,16 @@ def collect(
     _done(console(), atlas, seconds)
 
 
-class _Watch:
-    """Tells how far a collection is: bars on a terminal, elsewhere a line a stage and one now and then."""
-
-    def __init__(self, terminal: Console) -> None:
-        self._terminal = terminal
-        self.last: CollectProgress | None = None
-
-    def follow(self, steps: Iterable[CollectProgress]) -> None:
-        """Run a collection to its end."""
-        if self._terminal.is_terminal:
-            self._bars(steps)
-        else:
-            self._lines(steps)
-
-    def interrupted(self) -> str:
-        """What to say when the collection is interrupted."""
-        last = self.last
-        if last is None or last.stage == "read":
-            return "Interrupted while reading the text. What is read is kept: the same command goes on."
-        if last.stage == "merge":
-            return "Interrupted while writing the atlas. All that was collected is kept: the same command goes on."
-        return (
-            f"Interrupted after {last.done:,} of {last.total:,} tokens. All of it but the last shard is kept: "
-            "the same command goes on from there."
-        )
-
-    def _bars(self, steps: Iterable[CollectProgress]) -> None:
-        columns = (
-            SpinnerColumn(finished_text="[green]✓[/]"),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[amount]}"),
-        )
-        tasks: dict[str, TaskID] = {}
-        with Progress(*columns, console=self._terminal, transient=True) as bars:
-            for step in steps:
-                if step.stage not in tasks:
-                    if self.last is not None:
-                        # A corpus that is shorter than what was asked for ends its stage early.
-                        bars.update(tasks[self.last.stage], total=self.last.done)
-                    tasks[step.stage] = bars.add_task(_STAGES[step.stage], amount="")
-                bars.update(tasks[step.stage], completed=step.done, total=step.total, amount=_amount(step))
-                self.last = step
-
-    def _lines(self, steps: Iterable[CollectProgress]) -> None:
-        told = 0.0
-        for step in steps:
-            now = time.monotonic()
-            if self.last is None or step.stage != self.last.stage or now - told >= _EVERY:
-                self._terminal.print(f"{_STAGES[step.stage]}… {_amount(step)}", soft_wrap=True)
-                told = now
-            self.last = step
+def _interrupted(last: CollectProgress | None) -> str:
+    """What to say when a collection is interrupted."""
+    if last is None or last.stage == "read":
+        return "Interrupted while reading the text. What is read is kept: the same command goes on."
+    if last.stage == "merge":
+        return "Interrupted while writing the atlas. All that was collected is kept: the same command goes on."
+    return (
+        f"Interrupted after {last.done:,} of {last.total:,} tokens. All of it but the last shard is kept: "
+        "the same command goes on from there."
+    )
 
 
 def _amount(step: CollectProgress) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +15,7 @@ from .. import settings
 from ..errors import UsageError
 from .answer import plain_table
 from .corpus import ColumnOption, ConfigOption, CorpusOption, CorpusRevisionOption, SplitOption
+from .stages import Stages
 from .terminal import (
     DeviceOption,
     DtypeOption,
@@ -147,27 +147,16 @@ def _model_of(opened: Sequence[tuple[Place, Autoencoder]]) -> str:
 
 
 def _followed(terminal: Console, name: str, steps: Iterable[EvaluationProgress]) -> Report:
-    """Judge one, telling how far it is: a bar a stage on a terminal, elsewhere a line."""
-    columns = (
-        SpinnerColumn(finished_text="[green]✓[/]"),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[amount]}"),
-    )
-    tasks: dict[str, TaskID] = {}
-    report: Report | None = None
-    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bars:
-        for step in steps:
-            if step.stage not in tasks:
-                tasks[step.stage] = bars.add_task(f"{_STAGES[step.stage]} of {name}", amount="")
-                if not terminal.is_terminal:
-                    terminal.print(f"{_STAGES[step.stage]}… ({name})", soft_wrap=True)
-            left = "" if not step.seconds_left else f", {duration(step.seconds_left)} left"
-            amount = f"{step.done:,} of {step.total:,}{left}"
-            bars.update(tasks[step.stage], completed=step.done, total=step.total, amount=amount)
-            report = step.report
-    assert report is not None
-    return report
+    """Judge one, telling how far it is."""
+    watch = Stages(terminal, {stage: f"{what} of {name}" for stage, what in _STAGES.items()}, _amount)
+    watch.follow(steps)
+    assert watch.last is not None and watch.last.report is not None
+    return watch.last.report
+
+
+def _amount(step: EvaluationProgress) -> str:
+    left = f", {duration(step.seconds_left)} left" if step.seconds_left else ""
+    return f"{step.done:,} of {step.total:,}{left}"
 
 
 def _table(reports: Sequence[Report], width: int) -> Table:
