@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..errors import UsageError
 from ..models.subject import SubjectModel
 from ..nodes import Node
 from ..sae.autoencoder import Autoencoder, check_fits
+from ..sae.formats.loading import Given, opened
 from .observation import Autoencoders, Block
-
-Given = Autoencoder | Path | str
-"""An autoencoder, or what opens one: a name on the shelf, a folder, a file or a repository."""
 
 
 def block_of(autoencoder: Autoencoder) -> Block:
@@ -32,21 +29,14 @@ def attached(subject: SubjectModel, given: Sequence[Given]) -> Autoencoders:
     what opening them raises.
     """
     found: dict[Block, Autoencoder] = {}
-    for one in given:
-        for autoencoder in [one] if isinstance(one, Autoencoder) else _opened(one):
-            check_fits(autoencoder, subject.anatomy, subject.name)
-            block = block_of(autoencoder)
-            if block in found:
-                raise UsageError(
-                    f"{found[block].name} and {autoencoder.name} both write {autoencoder.writes}, and their latents "
-                    "would have the same names.",
-                    "Attach one of them.",
-                )
-            found[block] = autoencoder.to(subject.device)
+    for autoencoder in opened(given):
+        check_fits(autoencoder, subject.anatomy, subject.name)
+        block = block_of(autoencoder)
+        if block in found:
+            raise UsageError(
+                f"{found[block].name} and {autoencoder.name} both write {autoencoder.writes}, and their latents would "
+                "have the same names.",
+                "Attach one of them.",
+            )
+        found[block] = autoencoder.to(subject.device)
     return {block: found[block] for block in sorted(found, key=lambda block: (block.layer, block.part))}
-
-
-def _opened(reference: Path | str) -> list[Autoencoder]:
-    from ..sae import load_all
-
-    return load_all(str(reference))

@@ -13,7 +13,7 @@ from ..models.tape import Stop
 from ..models.vocabulary import check_token
 from ..records import Records, Token, TokenCheck
 from ..sae.autoencoder import Autoencoder
-from ..sae.formats import load_all
+from ..sae.formats.loading import Given, opened
 from ..settings import DEFAULT_MODEL, TOP
 from .align import Alignment, align
 from .answer import predict
@@ -49,16 +49,13 @@ class Model:
         """Those attached."""
         return [made.autoencoder for made in self._dictionaries.values()]
 
-    def attach(self, *autoencoders: Autoencoder | str | Path) -> Model:
+    def attach(self, *autoencoders: Given) -> Model:
         """This model with these autoencoders and no others, each given as it is or by what opens it.
 
         The weights are shared: it costs nothing. Without any, the model as it is. Raises UsageError, WrongAutoencoder,
         BadSite and what clew.sae.load raises.
         """
-        found: list[Autoencoder] = []
-        for one in autoencoders:
-            found += [one] if isinstance(one, Autoencoder) else load_all(one)
-        return Model(self.subject, found)
+        return Model(self.subject, opened(autoencoders))
 
     @property
     def name(self) -> str:

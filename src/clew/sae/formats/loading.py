@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,9 @@ from ..autoencoder import Autoencoder
 from . import hub
 from .finding import Found, among, below, file_of, is_shelved, shelved
 from .place import Asked
+
+Given = Autoencoder | Path | str
+"""An autoencoder, or what opens one: a name on the shelf, a folder, a file or a repository."""
 
 _SHOWN = 5  # names in a message
 
@@ -84,6 +87,14 @@ def load_all(
     if not fitting:
         raise UnknownAutoencoder(f"No autoencoder in {location.reference} {asked.words}.", "Leave the site out.")
     return _read(location, fitting, asked)
+
+
+def opened(given: Iterable[Given]) -> list[Autoencoder]:
+    """Autoencoders that were given as they are, or by what opens them. Raises what `load` raises."""
+    found: list[Autoencoder] = []
+    for one in given:
+        found += [one] if isinstance(one, Autoencoder) else load_all(one)
+    return found
 
 
 def _asked(site: Site | str | None, writes: Site | str | None, model: str | None) -> Asked:
