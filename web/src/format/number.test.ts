@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { amount, count, percent, seconds, short, signed } from "./number";
+import { amount, count, percent, reached, seconds, short, signed, timeLeft } from "./number";
 
 describe("signed", () => {
   test.each([
@@ -44,4 +44,24 @@ test("large counts are short", () => {
 test("seconds and counts read as a person writes them", () => {
   expect([0.0841, 1.2349].map(seconds)).toEqual(["84 ms", "1.23 s"]);
   expect(count(49152).replace(/\s/u, " ")).toBe("49 152");
+});
+
+test("a time that is left reads as a person says it", () => {
+  expect([0.4, 42, 130, 3599.9, 7260].map(timeLeft)).toEqual([
+    "a moment",
+    "42 s",
+    "2 min 10 s",
+    "1 h 0 min",
+    "2 h 1 min",
+  ]);
+});
+
+test("only all of some work is 100%", () => {
+  expect([reached(999, 1000), reached(999, 1000, 1000), reached(1000, 1000), reached(1024, 1000)]).toEqual([
+    "99.0%",
+    "99.9%",
+    "100%",
+    "100%",
+  ]);
+  expect([reached(0, 0), reached(0.296, 1)]).toEqual(["0%", "29.0%"]);
 });

@@ -39,6 +39,11 @@ export function percent(share: number): string {
   return share === 0 ? "0%" : `${threeDigits(share * 100)}%`;
 }
 
+/** How much of some work is done, in percent; rounded down to so many parts, since only all of it is 100%. */
+export function reached(done: number, total: number, parts = 100): string {
+  return percent(Math.floor((parts * Math.min(done, total)) / Math.max(1, total)) / parts);
+}
+
 /** A plain count with thin spaces between thousands: "49 152". */
 export function count(value: number): string {
   return value.toString().replace(/\B(?=(\d{3})+$)/g, " ");
@@ -47,6 +52,16 @@ export function count(value: number): string {
 /** Seconds as a person reads them: "84 ms", "1.24 s". */
 export function seconds(value: number): string {
   return value < 0.9995 ? `${Math.round(value * 1000)} ms` : `${value.toPrecision(3)} s`;
+}
+
+/** A time that is left, as a person says it. */
+export function timeLeft(seconds: number): string {
+  if (seconds < 1) return "a moment";
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes} min ${whole % 60} s`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 function threeDigits(size: number): string {

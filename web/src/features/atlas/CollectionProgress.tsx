@@ -1,8 +1,8 @@
 import { Button } from "../../components/Button";
 import { ProgressBar } from "../../components/ProgressBar";
-import { count } from "../../format/number";
+import { count, timeLeft } from "../../format/number";
 import { useCollecting } from "./Collecting";
-import { STAGES, shareDone, timeLeft } from "./progress";
+import { STAGES, shareDone } from "./progress";
 
 /** How far the collection is that this page began, and the way to end it. */
 export function CollectionProgress() {

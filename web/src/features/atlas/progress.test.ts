@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { shareDone, timeLeft } from "./progress";
+import { shareDone } from "./progress";
 
 test("a collection goes from nothing to everything and never back", () => {
   const at = (stage: "read" | "collect" | "merge", done: number) =>
@@ -7,14 +7,4 @@ test("a collection goes from nothing to everything and never back", () => {
   const shares = [at("read", 0), at("read", 100), at("collect", 0), at("collect", 50), at("collect", 100)];
   expect([...shares, at("merge", 0), at("merge", 100)]).toEqual([0, 0.03, 0.03, 0.49, 0.95, 0.95, 1]);
   expect(shareDone({ stage: "merge", done: 0, total: 0, tokens_per_s: null, seconds_left: null })).toBe(0.95);
-});
-
-test("a time that is left reads as a person says it", () => {
-  expect([0.4, 42, 130, 3599.9, 7260].map(timeLeft)).toEqual([
-    "a moment",
-    "42 s",
-    "2 min 10 s",
-    "1 h 0 min",
-    "2 h 1 min",
-  ]);
 });

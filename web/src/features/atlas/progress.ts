@@ -18,13 +18,3 @@ export function shareDone({ stage, done, total }: CollectProgress): number {
   const [from, to] = PARTS[stage];
   return from + (to - from) * Math.min(1, total > 0 ? done / total : 0);
 }
-
-/** A time that is left, as a person says it. */
-export function timeLeft(seconds: number): string {
-  if (seconds < 1) return "a moment";
-  const whole = Math.round(seconds);
-  if (whole < 60) return `${whole} s`;
-  const minutes = Math.floor(whole / 60);
-  if (minutes < 60) return `${minutes} min ${whole % 60} s`;
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}

@@ -7,7 +7,7 @@ import { Icon } from "../../components/Icon";
 import { Link } from "../../components/Link";
 import { Segmented } from "../../components/Segmented";
 import { THEMES, type Theme, useTheme } from "../../components/useTheme";
-import { count, percent } from "../../format/number";
+import { count, reached } from "../../format/number";
 import { go, usePath } from "../../url/address";
 import { readComponent } from "../../url/ids";
 import {
@@ -184,7 +184,7 @@ function CollectingNote() {
   if (!running) return null;
   return (
     <p role="status" className="num text-2xs text-ink-2" title="An atlas is being collected">
-      collecting {progress ? percent(Math.floor(100 * shareDone(progress)) / 100) : "…"}
+      collecting {progress ? reached(shareDone(progress), 1) : "…"}
     </p>
   );
 }
@@ -193,14 +193,13 @@ function CollectingNote() {
 function TrainingNote({ page }: { page: Route["page"] }) {
   const running = useTrainings().data?.rows.find(({ stage }) => stage === "running");
   if (!running || page === "training") return null;
-  const share = Math.floor((100 * running.tokens) / Math.max(1, running.total)) / 100;
   return (
     <Link
       href={trainingAddress(running.name)}
       className="num text-2xs text-ink-2 underline decoration-line-strong underline-offset-2 hover:text-ink"
       title={`${running.name} is being trained`}
     >
-      training {percent(share)}
+      training {reached(running.tokens, running.total)}
     </Link>
   );
 }

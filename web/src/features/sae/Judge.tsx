@@ -8,8 +8,7 @@ import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { ProgressBar } from "../../components/ProgressBar";
 import { useLongWork } from "../../components/useLongWork";
-import { count } from "../../format/number";
-import { timeLeft } from "../atlas/progress";
+import { count, timeLeft } from "../../format/number";
 import { INPUT } from "./Field";
 import { numberOf } from "./plan";
 

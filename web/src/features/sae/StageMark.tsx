@@ -1,22 +1,21 @@
 import type { Training } from "../../api/types";
 
-const LOOKS: Record<Training["stage"], { word: string; dot: string }> = {
-  running: { word: "running", dot: "bg-active animate-pulse" },
-  stopped: { word: "stopped", dot: "bg-ink-3" },
-  done: { word: "done", dot: "bg-good" },
-  failed: { word: "failed", dot: "bg-bad" },
+const DOTS: Record<Training["stage"], string> = {
+  running: "bg-active animate-pulse",
+  stopped: "bg-ink-3",
+  done: "bg-good",
+  failed: "bg-bad",
 };
 
 /** What a training is doing, in a word. */
 export function StageMark({ stage }: { stage: Training["stage"] }) {
-  const { word, dot } = LOOKS[stage];
   return (
     <span
       data-testid="stage"
       className={`inline-flex items-center gap-1.5 text-xs ${stage === "failed" ? "text-bad" : "text-ink-2"}`}
     >
-      <span className={`size-2 rounded-full ${dot}`} aria-hidden="true" />
-      {word}
+      <span className={`size-2 rounded-full ${DOTS[stage]}`} aria-hidden="true" />
+      {stage}
     </span>
   );
 }

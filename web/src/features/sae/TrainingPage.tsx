@@ -8,11 +8,10 @@ import { Panel } from "../../components/Panel";
 import { Tick } from "../../components/Tick";
 import { useKeys } from "../../components/useKeys";
 import { useTitle } from "../../components/useTitle";
-import { count, percent, short } from "../../format/number";
+import { count, reached, short, timeLeft } from "../../format/number";
 import { go, useQueryString } from "../../url/address";
 import { AUTOENCODERS } from "../../url/route";
 import { readTrainingView, writeTrainingView } from "../../url/trainingView";
-import { timeLeft } from "../atlas/progress";
 import { Confirm } from "./Confirm";
 import { DensityMap } from "./DensityMap";
 import { LineChart, type Series, Stroke } from "./LineChart";
@@ -274,7 +273,7 @@ function Head({ name, followed, onReread }: { name: string; followed: Followed; 
       </div>
       <p className="num mt-1.5 text-xs whitespace-normal! text-ink-2" data-testid="trained">
         <span className="text-ink">{count(tokens)}</span> of {count(total)} tokens,{" "}
-        {percent(Math.floor((1000 * Math.min(tokens, total)) / Math.max(1, total)) / 1000)}
+        {reached(tokens, total, 1000)}
         {latest && running && (
           <>
             {" · "}

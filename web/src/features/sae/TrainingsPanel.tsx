@@ -2,7 +2,7 @@ import type { useTrainings } from "../../api/autoencoders";
 import { Link } from "../../components/Link";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
-import { percent, short } from "../../format/number";
+import { reached, short } from "../../format/number";
 import { trainingAddress } from "../../url/route";
 import { StageMark, TrainingBar } from "./StageMark";
 
@@ -51,13 +51,7 @@ export function TrainingsPanel({ trainings }: { trainings: ReturnType<typeof use
                   <span>
                     {short(training.tokens)} of {short(training.total)} tokens
                   </span>
-                  <span>
-                    {percent(
-                      Math.floor(
-                        (100 * Math.min(training.tokens, training.total)) / Math.max(1, training.total),
-                      ) / 100,
-                    )}
-                  </span>
+                  <span>{reached(training.tokens, training.total)}</span>
                 </p>
               </div>
               {training.stage === "failed" && (
