@@ -130,6 +130,17 @@ def test_what_is_neither_autoencoder_nor_training_stays(home: Path) -> None:
     assert (home / "saes" / "notes" / "keep.txt").exists()
 
 
+def test_a_training_that_failed_before_it_began_is_removed_unless_one_begins_there(home: Path) -> None:
+    folder = home / "saes" / "failed"
+    folder.mkdir(parents=True)
+    (folder / "output.txt").write_text("clew: why")
+    with FileLock(folder / "training.lock"), pytest.raises(Busy):
+        shelf.remove("failed")
+    assert (folder / "output.txt").exists()
+    shelf.remove("failed")
+    assert not folder.exists()
+
+
 def test_one_that_is_damaged_hides_no_other(theirs: Path, home: Path) -> None:
     shelf.add(theirs)
     shelf.add(theirs, "other")

@@ -135,7 +135,7 @@ def trainings(root: Path | str) -> Records[TrainingState]:
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Has a folder for oneself, and makes it. Raises Busy, NoSpace, or TrainingExists for one with other things."""
-    if folder.exists() and not (folder / MANIFEST).exists() and not _is_free(folder):
+    if folder.exists() and not (folder / MANIFEST).exists() and not is_free(folder):
         raise TrainingExists(f"{folder} is a folder with other things in it.", "Take another --out.")
     with on_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -196,7 +196,7 @@ def _clear(folder: Path, manifest: Manifest) -> None:
             shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def _is_free(folder: Path) -> bool:
+def is_free(folder: Path) -> bool:
     """Whether there is nothing in a folder that a training would not put there itself before its manifest."""
     if not folder.is_dir():
         return False

@@ -17,7 +17,7 @@ from ..errors import BadAutoencoder, UnknownAutoencoder, UsageError
 from ..nodes import Site
 from ..records import Records
 from .autoencoder import Autoencoder
-from .folder import MANIFEST, held
+from .folder import MANIFEST, held, is_free
 from .formats import load, saelens, save
 from .formats.finding import below, is_shelf_name, shelved
 from .records import AutoencoderInfo
@@ -66,16 +66,16 @@ def listed() -> Records[AutoencoderInfo]:
 
 
 def remove(name: str) -> None:
-    """Delete an autoencoder of the shelf, or a training with all in it.
+    """Delete an autoencoder of the shelf, or a training with all in it, also one that failed before it began.
 
     Raises UnknownAutoencoder, or Busy while it is being trained.
     """
     folder, training = shelved(name), shelved(name.partition("/")[0])
-    if not (folder / MANIFEST).is_file() and not below(folder):
+    if not (folder / MANIFEST).is_file() and not below(folder) and not is_free(folder):
         raise UnknownAutoencoder(
             f"{name} holds neither an autoencoder nor a training.", "clew sae list names those that are here."
         )
-    if (training / MANIFEST).is_file():
+    if (training / MANIFEST).is_file() or is_free(training):
         with held(training):  # nobody trains into it
             pass
     hidden = folder.with_name(f".{folder.name}.removed")

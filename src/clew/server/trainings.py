@@ -26,7 +26,7 @@ from .. import settings
 from ..disk import on_disk
 from ..errors import Busy, ClewError, TrainingExists, UsageError
 from ..models import store
-from ..sae.folder import LOCK, MANIFEST, OUTPUT, Manifest, state_of, trainings
+from ..sae.folder import MANIFEST, OUTPUT, Manifest, is_free, state_of, trainings
 from ..sae.log import read_log
 from ..sae.records import TrainingState
 from . import references
@@ -178,16 +178,9 @@ class Trainings:
         """Delete a training with all that it has made. Raises UnknownAutoencoder or Busy."""
         from ..sae.shelf import remove
 
-        state = self.state(name)
-        if state.stage == "running":
+        if self.state(name).stage == "running":
             raise Busy(f"{name} is being trained.", "Stop it first.")
-        folder = Path(state.folder)
-        if (folder / MANIFEST).exists():
-            remove(name)
-        else:  # it failed before it began: there is only what its process said
-            with on_disk(folder):
-                (folder / OUTPUT).unlink(missing_ok=True)
-                folder.rmdir()
+        remove(name)
 
     def end(self) -> None:
         """Have the training that this server has started save and stop, and tell of none any more."""
@@ -231,7 +224,7 @@ class Trainings:
                 raise Busy(f"{asked.name} is being trained.", "Wait until it is done, or stop it.")
             if not asked.replace:
                 raise TrainingExists(f"There is a training {asked.name}.", "Go on with it, or take another name.")
-        elif folder.exists() and {path.name for path in folder.iterdir()} - {LOCK, OUTPUT}:
+        elif folder.exists() and not is_free(folder):
             raise TrainingExists(f"There is something else under the name {asked.name}.", "Take another name.")
         return folder
 
