@@ -1,8 +1,8 @@
 import { Fragment } from "react";
 import type { ComparedAnswers, Direction, Model } from "../../api/types";
-import { Button, CopyButton } from "../../components/Button";
-import { download } from "../../components/download";
+import { CopyButton } from "../../components/Button";
 import { Icon } from "../../components/Icon";
+import { SaveButton } from "../../components/SaveButton";
 import { Segmented } from "../../components/Segmented";
 import { TokenText } from "../../components/TokenText";
 import { seconds, signed } from "../../format/number";
@@ -107,9 +107,7 @@ export function AnswerBar({
           <CopyButton text={document}>Copy JSON</CopyButton>
           <CopyButton text={() => toCsv(rows)}>Copy CSV</CopyButton>
           <CopyButton text={() => window.location.href}>Copy link</CopyButton>
-          <Button icon="save" onClick={() => download("clew-answer.json", "application/json", document())}>
-            JSON
-          </Button>
+          <SaveButton file="clew-answer.json" text={document} />
         </div>
       </div>
       <p

@@ -3,10 +3,10 @@ import { type RefObject, useCallback, useEffect, useMemo, useRef, useState } fro
 import type { Model, Token } from "../../api/types";
 import { useAsked } from "../../components/asked";
 import { Button } from "../../components/Button";
-import { download } from "../../components/download";
 import { Icon } from "../../components/Icon";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
+import { SaveButton } from "../../components/SaveButton";
 import { useKeys } from "../../components/useKeys";
 import { visible } from "../../format/token";
 import { go } from "../../url/address";
@@ -260,27 +260,19 @@ export function NodeTable({
                   ))}
               </select>
             </label>
-            <Button icon="save" onClick={() => download("clew-nodes.csv", "text/csv", toCsv(rows))}>
-              CSV
-            </Button>
-            <Button
-              icon="save"
-              onClick={() =>
-                download(
-                  "clew-nodes.json",
-                  "application/json",
-                  JSON.stringify(
-                    rows.map(({ disagreement: _, change, ...node }) =>
-                      change ? { ...node, left: change.left, right: change.right } : node,
-                    ),
-                    null,
-                    2,
+            <SaveButton file="clew-nodes.csv" text={() => toCsv(rows)} />
+            <SaveButton
+              file="clew-nodes.json"
+              text={() =>
+                JSON.stringify(
+                  rows.map(({ disagreement: _, change, ...node }) =>
+                    change ? { ...node, left: change.left, right: change.right } : node,
                   ),
+                  null,
+                  2,
                 )
               }
-            >
-              JSON
-            </Button>
+            />
           </div>
         </>
       }

@@ -4,13 +4,13 @@ import { useStatus } from "../../api/queries";
 import type { Autoencoder, Report } from "../../api/types";
 import { Absent } from "../../components/Absent";
 import { useAsked } from "../../components/asked";
-import { Button, ButtonLink, CopyButton } from "../../components/Button";
+import { ButtonLink, CopyButton } from "../../components/Button";
 import { Command } from "../../components/Command";
-import { download } from "../../components/download";
 import { Icon } from "../../components/Icon";
 import { Link } from "../../components/Link";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
+import { SaveButton } from "../../components/SaveButton";
 import { useTitle } from "../../components/useTitle";
 import { amount, count, percent, seconds, short, signed } from "../../format/number";
 import { useQueryString } from "../../url/address";
@@ -176,14 +176,12 @@ function Head({
             Copy as Python
           </CopyButton>
           <CopyButton text={() => window.location.href}>Copy link</CopyButton>
-          <Button
-            icon="save"
+          <SaveButton
+            file="clew-report.json"
             disabled={report === undefined}
             title={report === undefined ? "There is no report yet" : "The whole report"}
-            onClick={() => download("clew-report.json", "application/json", JSON.stringify(report, null, 2))}
-          >
-            JSON
-          </Button>
+            text={() => JSON.stringify(report, null, 2)}
+          />
         </div>
       </div>
       {autoencoder && (

@@ -4,12 +4,12 @@ import { SHELF } from "../../api/autoencoders";
 import { api } from "../../api/client";
 import type { Autoencoder } from "../../api/types";
 import { useAsked } from "../../components/asked";
-import { Button, ButtonLink, CopyButton } from "../../components/Button";
-import { download } from "../../components/download";
+import { ButtonLink, CopyButton } from "../../components/Button";
 import { Icon } from "../../components/Icon";
 import { Link } from "../../components/Link";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
+import { SaveButton } from "../../components/SaveButton";
 import { SortHeader } from "../../components/SortHeader";
 import { useActiveRow } from "../../components/useActiveRow";
 import { useKeys } from "../../components/useKeys";
@@ -157,17 +157,8 @@ export function ShelfTable({
               />
             </label>
             <CopyButton text={() => LISTED}>Copy as Python</CopyButton>
-            <Button icon="save" onClick={() => download("clew-autoencoders.csv", "text/csv", toCsv(shown))}>
-              CSV
-            </Button>
-            <Button
-              icon="save"
-              onClick={() =>
-                download("clew-autoencoders.json", "application/json", JSON.stringify(shown, null, 2))
-              }
-            >
-              JSON
-            </Button>
+            <SaveButton file="clew-autoencoders.csv" text={() => toCsv(shown)} />
+            <SaveButton file="clew-autoencoders.json" text={() => JSON.stringify(shown, null, 2)} />
             <ButtonLink look="strong" href={TRAIN} title="Choose a site, a size and an architecture (n)">
               Train new
             </ButtonLink>

@@ -5,9 +5,9 @@ import { activationBackground, effectBackground, largest } from "../../colour/sc
 import { useAsked } from "../../components/asked";
 import { Button, CopyButton } from "../../components/Button";
 import { ComponentLink } from "../../components/ComponentLink";
-import { download } from "../../components/download";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
+import { SaveButton } from "../../components/SaveButton";
 import { SortHeader } from "../../components/SortHeader";
 import { TokenText } from "../../components/TokenText";
 import { useActiveRow } from "../../components/useActiveRow";
@@ -61,14 +61,15 @@ export function FoundTable({
   };
   useKeys({ j: () => move(1), k: () => move(-1), Enter: open, c: open });
 
-  const save = (name: string, type: string, spell: (found: readonly Found[]) => string) => {
-    setFailed(null);
-    search(asking, 0, EXPORTED).then((all) => download(name, type, spell(all.rows)), setFailed);
-  };
+  const all = (spell: (found: readonly Found[]) => string) =>
+    search(asking, 0, EXPORTED).then(({ rows }) => spell(rows));
   const total = results?.total ?? 0;
   const first = view.page * PAGE;
   const last = Math.max(0, Math.ceil(total / PAGE) - 1);
-  const exported = `The first ${count(Math.min(EXPORTED, total))} of ${count(total)}, in full precision`;
+  const exported =
+    total === 0
+      ? "There is nothing to export"
+      : `The first ${count(Math.min(EXPORTED, total))} of ${count(total)}, in full precision`;
   return (
     <Panel
       title="Found"
@@ -79,24 +80,20 @@ export function FoundTable({
           </span>
           <div className="ml-auto flex flex-wrap items-center gap-1.5">
             <CopyButton text={() => toPython(model, asking, autoencoders)}>Copy as Python</CopyButton>
-            <Button
-              icon="save"
+            <SaveButton
+              file="clew-components.csv"
               disabled={total === 0}
-              title={total === 0 ? "There is nothing to export" : exported}
-              onClick={() => save("clew-components.csv", "text/csv", (found) => toCsv(view, found))}
-            >
-              CSV
-            </Button>
-            <Button
-              icon="save"
+              title={exported}
+              text={() => all((found) => toCsv(view, found))}
+              onFailed={setFailed}
+            />
+            <SaveButton
+              file="clew-components.json"
               disabled={total === 0}
-              title={total === 0 ? "There is nothing to export" : exported}
-              onClick={() =>
-                save("clew-components.json", "application/json", (found) => JSON.stringify(found, null, 2))
-              }
-            >
-              JSON
-            </Button>
+              title={exported}
+              text={() => all((found) => JSON.stringify(found, null, 2))}
+              onFailed={setFailed}
+            />
           </div>
         </>
       }
