@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from clew.corpus import corpus_of
 from clew.debug import Model
-from clew.errors import BadSite, UnknownAutoencoder, WrongAutoencoder
+from clew.errors import BadSite, UnknownAutoencoder, UsageError, WrongAutoencoder
 from clew.nodes import Site
 from clew.sae import Autoencoder, load, save
 from clew.sae.autoencoder import Origin
@@ -120,6 +120,10 @@ def test_what_cannot_be_attached_is_told_when_the_server_is_made(model: Model, h
     for reference, error in (("nowhere", UnknownAutoencoder), ("wide", WrongAutoencoder), ("deep", BadSite)):
         with pytest.raises(error):
             create_app(model, autoencoders=[reference])
+    save(autoencoder(Site("resid", 0)), home / "other" / "fits")
+    with pytest.raises(UsageError, match="would both be called fits"):
+        create_app(model, autoencoders=["fits", str(home / "other" / "fits")])
+    assert len(Attached(model, ["fits", str(home / "saes" / "fits")]).given) == 1
 
 
 # The shelf
@@ -196,6 +200,11 @@ def test_judging_over_http_is_what_python_finds(client: TestClient, model: Model
     assert (row["judged"], row["l0"], row["fvu"], row["ce_recovered"]) == (
         True, report["l0"], report["fvu"], report["ce_recovered"],
     )  # fmt: skip
+    (home / "saes" / "fits" / "report.json").write_text("{")
+    row = next(row for row in client.get("/api/autoencoders").json()["rows"] if row["name"] == "fits")
+    assert (row["judged"], row["l0"], row["fvu"], row["ce_recovered"]) == (True, None, None, None)
+    damaged = client.get(path)
+    assert (damaged.status_code, damaged.json()["error"]["code"]) == (422, "bad_autoencoder")
 
 
 def test_ratings_are_kept(client: TestClient, home: Path, corpus: str) -> None:

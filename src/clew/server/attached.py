@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from .. import settings
 from ..errors import ClewError, UnknownAutoencoder, UsageError
 from ..records import Records
+from ..sae import report
 from ..sae.records import AutoencoderInfo, Rating, Report
 from . import references
 from .answers import encode
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CONFIG, REPORT = "cfg.json", "report.json"  # in the folder of an autoencoder of the shelf
 _KEPT = 8  # autoencoders of the shelf that stay open
 
 
@@ -49,20 +49,26 @@ class Attached:
     """Autoencoders by name. `given` are references as `clew.sae.load_all` takes them: all under them are attached.
 
     `local`: whether the server answers to this machine alone, and may be told paths on it.
-    Raises UnknownAutoencoder, BadAutoencoder, WrongAutoencoder, BadSite or Offline for what was given.
+    Raises UnknownAutoencoder, BadAutoencoder, WrongAutoencoder, BadSite or Offline for what was given, and UsageError
+    for two of one name.
     """
 
     def __init__(self, model: Model, given: Sequence[str] = (), local: bool = True) -> None:
+        from ..sae.formats.saelens import CONFIG
         from ..sae.places import places
 
         self._model = model
         self._local = local
-        self._lock = Lock()
-        self._open: OrderedDict[str, tuple[float, Autoencoder]] = OrderedDict()
+        self._open = _Remembered(CONFIG, lambda folder: self._load(str(folder)), _KEPT)
         self._problems = _Remembered(CONFIG, self._problem)
-        self._measures = _Remembered(REPORT, _measured)
+        self._measures = _Remembered(report.JSON, _measured)
         self._given: dict[str, tuple[Place, Autoencoder]] = {}
-        for place in (place for reference in given for place in places(reference)):
+        for place in dict.fromkeys(place for reference in given for place in places(reference)):
+            if place.name in self._given:
+                other = self._given[place.name][0].reference
+                raise UsageError(
+                    f"{other} and {place.reference} would both be called {place.name}.", "Rename the folder of one."
+                )
             self._given[place.name] = (place, self._load(place.reference))
 
     @property
@@ -114,14 +120,12 @@ class Attached:
 
     def report(self, name: str) -> Report:
         """What an autoencoder was found to be worth. Raises UnknownAutoencoder, also when nobody has judged it."""
-        from ..sae.report import read_report
-
         row = self.info(name)
         if not row.judged:
             raise UnknownAutoencoder(
                 f"Nobody has judged {name} yet.", f"Judge it on the page, or with clew sae eval {row.reference}."
             )
-        return read_report(self._folder(row))
+        return report.read_report(self._folder(row))
 
     def rate(self, name: str, index: int, rating: Rating | None) -> None:
         """Keep what a person thinks of a latent. Raises UnknownAutoencoder, UsageError or NoSpace."""
@@ -136,7 +140,6 @@ class Attached:
         """The events of judging; its report is kept. Raises what `clew.sae.evaluate.evaluating` raises."""
         from ..corpus.texts import corpus_of
         from ..sae.evaluate import evaluating
-        from ..sae.report import write_report
 
         row = self.info(name)
         folder = self._folder(row)
@@ -148,15 +151,15 @@ class Attached:
             if progress.report is None:
                 yield event("progress", encode(progress.to_dict()))
             else:
-                write_report(folder, progress.report)
+                report.write_report(folder, progress.report)
                 yield event("done", encode(progress.report.to_dict()))
 
     def _row(
         self, name: str, info: AutoencoderInfo, folder: Path | None, problem: str | None, attached: bool
     ) -> ListedAutoencoder:
-        measures = None if folder is None else self._measures.of(folder)
-        l0, fvu, ce_recovered = measures or (None, None, None)
-        said = {**vars(info), "name": name, "judged": measures is not None}
+        judged = folder is not None and (folder / report.JSON).is_file()
+        l0, fvu, ce_recovered = self._measures.of(folder) if folder is not None and judged else (None, None, None)
+        said = {**vars(info), "name": name, "judged": judged}
         return ListedAutoencoder(
             **said, attached=attached, fits=problem is None, problem=problem, l0=l0, fvu=fvu, ce_recovered=ce_recovered
         )
@@ -176,15 +179,7 @@ class Attached:
 
         if name in self._given:
             return self._given[name][1]
-        folder = shelved(name)
-        with self._lock:
-            written, kept = _written(folder / CONFIG), self._open.get(name)
-            if kept is None or kept[0] != written:
-                kept = self._open[name] = (written, self._load(str(folder)))
-            self._open.move_to_end(name)
-            while len(self._open) > _KEPT:
-                self._open.popitem(last=False)
-        return kept[1]
+        return self._open.of(shelved(name))
 
     def _load(self, reference: str) -> Autoencoder:
         from ..sae import load
@@ -205,17 +200,21 @@ class Attached:
 
 
 class _Remembered(Generic[T]):
-    """What was found in folders, each until a file there changes."""
+    """What was found in folders, each until a file there changes; with a `limit`, in as many as were asked for last."""
 
-    def __init__(self, file: str, find: Callable[[Path], T]) -> None:
-        self._file, self._find = file, find
-        self._found: dict[Path, tuple[float, T]] = {}
+    def __init__(self, file: str, find: Callable[[Path], T], limit: int | None = None) -> None:
+        self._file, self._find, self._limit = file, find, limit
+        self._lock = Lock()
+        self._found: OrderedDict[Path, tuple[float, T]] = OrderedDict()
 
     def of(self, folder: Path) -> T:
-        written = _written(folder / self._file)
-        kept = self._found.get(folder)
-        if kept is None or kept[0] != written:
-            kept = self._found[folder] = (written, self._find(folder))
+        with self._lock:
+            written, kept = _written(folder / self._file), self._found.get(folder)
+            if kept is None or kept[0] != written:
+                kept = self._found[folder] = (written, self._find(folder))
+            self._found.move_to_end(folder)
+            if self._limit is not None and len(self._found) > self._limit:
+                self._found.popitem(last=False)
         return kept[1]
 
 
@@ -227,12 +226,10 @@ def _written(path: Path) -> float:
         return 0.0
 
 
-def _measured(folder: Path) -> tuple[float, float, float | None] | None:
-    """L0, FVU and CE recovered by the report in a folder; None where there is none that can be read."""
-    from ..sae.report import read_report
-
+def _measured(folder: Path) -> tuple[float | None, float | None, float | None]:
+    """L0, FVU and CE recovered by the report in a folder; None each where it cannot be read."""
     try:
-        report = read_report(folder)
+        found = report.read_report(folder)
     except ClewError:  # who asks for the report is told what ails it
-        return None
-    return report.l0, report.fvu, report.ce_recovered
+        return None, None, None
+    return found.l0, found.fvu, found.ce_recovered

@@ -206,7 +206,8 @@ function Head({
           {report && (
             <div className="mt-2 flex flex-wrap items-start justify-between gap-x-4 gap-y-2 border-t border-line pt-2">
               <p className="num text-xs whitespace-normal! text-ink-2">
-                Judged on {count(report.tokens)} tokens of {report.corpus}, in {seconds(report.seconds)}
+                Judged on {count(report.tokens)} tokens of {report.corpus}, {known(report.held_out)}, in{" "}
+                {seconds(report.seconds)}
               </p>
               <Judge
                 name={name}
@@ -219,6 +220,12 @@ function Head({
       )}
     </section>
   );
+}
+
+/** Whether trainings had read what it was judged on. */
+function known(heldOut: boolean | null): string {
+  if (heldOut === null) return "perhaps trained on";
+  return heldOut ? "that trainings set aside" : "some of which it was trained on";
 }
 
 /** What stands where a report would. */
