@@ -197,6 +197,50 @@ class NothingToLearn(ClewError):
     code = "nothing_to_learn"
 
 
+class UnknownLLM(UsageError):
+    """No language model can be reached by this name, or it refuses the key."""
+
+    code = "unknown_llm"
+    status = 404
+
+
+class LLMFailed(ClewError):
+    """A language model did not answer, or not in the form that was asked for; `kind` says which."""
+
+    code = "llm_failed"
+    status = 502
+
+    def __init__(self, message: str, hint: str = "", kind: str = "error") -> None:
+        super().__init__(message, hint)
+        self.kind = kind
+
+
+class BudgetSpent(ClewError):
+    """The budget for language models is spent; what was done is kept."""
+
+    code = "budget_spent"
+    status = 402
+
+
+class NothingToExplain(UsageError):
+    """A component without examples: the atlas lacks it, or it never fires over the atlas's text."""
+
+    code = "nothing_to_explain"
+
+
+class UnknownExplanation(UsageError):
+    """No explanation, score or simulation has this number."""
+
+    code = "unknown_explanation"
+    status = 404
+
+
+class BadDatabase(ClewError):
+    """The database of explanations that cannot be opened, read or written to."""
+
+    code = "bad_database"
+
+
 class BodyTooLarge(UsageError):
     code = "body_too_large"
     status = 413

@@ -45,6 +45,18 @@ SAMPLED = 20  # latents drawn for a person to look at
 TRAINED = 1_000_000  # tokens a training of autoencoders reads
 LATENTS = 4096  # of an autoencoder
 
+LLM = "lookup"  # explains without any language model
+LLM_URL = "https://api.openai.com/v1"  # of a model named without an address, unless OPENAI_BASE_URL says another
+CONCURRENCY = 16  # requests to a language model at once
+LLM_TIMEOUT = 120.0  # seconds for one answer
+LLM_RETRIES = 5  # of what may pass
+SPLIT_TOP = 5  # strongest examples in each of explain, calibrate, validate and test
+SPLIT_RANDOM = 5  # random ones in each of calibrate, validate and test
+SPLIT_NEAR = 5  # near misses in each of validate and test
+POOL = 96  # contexts that random examples and near misses are taken from
+SCALE = 10  # activations are told as whole numbers from 0 to this
+BOOTSTRAPS = 1000  # samples of a confidence interval
+
 MAX_NODES = 20_000  # rows a threshold may let through
 MAX_EDITS = 256  # in one stack
 MAX_STEPS = 32  # of one trace
@@ -70,6 +82,11 @@ def home() -> Path:
     """The folder for models and databases: $CLEW_HOME, or the platform's user data folder."""
     given = os.environ.get("CLEW_HOME")
     return Path(given).expanduser() if given else Path(platformdirs.user_data_dir("clew", appauthor=False))
+
+
+def database() -> str:
+    """The database of explanations and scores: $CLEW_DATABASE, or SQLite in $CLEW_HOME."""
+    return os.environ.get("CLEW_DATABASE") or f"sqlite:///{home() / 'clew.db'}"
 
 
 def models_folder() -> Path:

@@ -1,0 +1,1 @@
+"""Words for components: explain, simulate, score, and how far to trust it."""

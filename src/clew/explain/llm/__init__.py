@@ -1,0 +1,1 @@
+"""Language models that are asked: any OpenAI-compatible endpoint, or one in this process."""

@@ -1,0 +1,115 @@
+"""A language model that is asked for words: what every one of them, near or far, can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from ...errors import LLMFailed
+from ...models.tape import Stop
+from ..records import Cost
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """A question: a chat by `messages`, or the continuation of a raw `prompt`, exactly one of them.
+
+    `logprobs` alternatives are wanted for each token of the answer, `prompt_logprobs` for each of a raw prompt. With
+    `json` the answer is to be a JSON document, where the endpoint can hold the model to it. Two requests that differ in
+    `seed` alone are asked twice.
+    """
+
+    messages: tuple[Message, ...] = ()
+    prompt: str | None = None
+    max_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 0
+    logprobs: int = 0
+    prompt_logprobs: int = 0
+    json: bool = False
+
+    @property
+    def text(self) -> str:
+        """All that is sent, for an estimate of its tokens."""
+        return "\n".join(one.content for one in self.messages) if self.prompt is None else self.prompt
+
+
+@dataclass(frozen=True)
+class Chances:
+    """A token as the model reads or writes it, from character `start` of the prompt or of the answer, and the most
+    likely tokens in its place with their log-probabilities, in nats, most likely first."""
+
+    text: str
+    start: int
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. `tokens` are those of the answer and `prompt` those of a raw prompt (the first has no
+    alternatives), each where asked for. `finish` is stop or length. `known`: it was on disk already."""
+
+    text: str
+    finish: str
+    prompt_tokens: int
+    completion_tokens: int
+    tokens: tuple[Chances, ...] | None = None
+    prompt: tuple[Chances, ...] | None = None
+    known: bool = False
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an endpoint has, asked once and remembered. `logprobs` and `prompt_logprobs`: how many alternatives it tells
+    of each token of an answer, or of a raw prompt; 0 for none. `whole_ten`: whether it reads and writes "10" as one
+    token; None: not known."""
+
+    chat: bool
+    completions: bool
+    logprobs: int
+    prompt_logprobs: int
+    json: bool
+    whole_ten: bool | None
+
+
+class LLM(Protocol):
+    """A language model; safe to ask from several threads at once."""
+
+    @property
+    def reference(self) -> str:
+        """What it is named by: MODEL@URL, or local:MODEL. Holds no key."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What can be asked. Raises UnknownLLM or LLMFailed when the endpoint cannot be reached."""
+        ...
+
+    @property
+    def spent(self) -> Cost:
+        """All that was asked through this object."""
+        ...
+
+    def ask(self, request: Request, stop: Stop | None = None) -> Answer:
+        """One answer. Raises LLMFailed, UnknownLLM, BudgetSpent or Cancelled."""
+        ...
+
+    def ask_all(self, requests: Sequence[Request], stop: Stop | None = None) -> list[Answer | LLMFailed]:
+        """The answers in order, as many asked at once as are allowed; one that failed stands in its place.
+
+        Raises UnknownLLM, BudgetSpent or Cancelled, after all that was in flight is kept.
+        """
+        ...
+
+    def count(self, text: str) -> int:
+        """How many tokens a text has: exact for a local model, about a token for four bytes for an endpoint."""
+        ...

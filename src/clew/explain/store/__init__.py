@@ -1,0 +1,1 @@
+"""Where explanations, scores and answers are kept: SQLite, or PostgreSQL by URL."""
