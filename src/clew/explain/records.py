@@ -133,7 +133,8 @@ class Explanation(Record):
     `llm` wrote it (lookup, a reference, or a person's name), with `prompt` the version of the prompt. `parent` is the
     explanation that it revises. `node` and `question` are of an explanation of one node in one prompt. `cited`: the
     rows that it cites. `chosen`: the best of its candidates by validation, or the only one. `atlas` is where the
-    examples came from. `validation` is what the choice was made by, `density` the share of the corpus's tokens the component fires on.
+    examples came from. `validation` is what the choice was made by, `density` the share of the corpus's tokens that
+    the component fires on.
     """
 
     subject: Subject
