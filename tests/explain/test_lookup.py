@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from clew.errors import UsageError
 from clew.explain.evidence import Evidence, Sample
-from clew.explain.lookup import Lookup, Rule, _words, read
+from clew.explain.lookup import LookupExplainer, LookupSimulator, Rule, _words, read
 from clew.explain.records import Cost, Failure
 from clew.explain.roles import Draft, Simulation
 from clew.nodes import Node
@@ -24,7 +24,7 @@ def sample(text: str, activations: list[float], first: int = 0, split: str = "ex
 
 def words_of(*samples: Sample) -> str:
     maximum = max(float(one.activations[one.first :].max()) for one in samples)
-    (draft,) = Lookup().explain(Evidence(Node("neuron", 0, 0), maximum, samples), "examples", 1, 0)
+    (draft,) = LookupExplainer().explain(Evidence(Node("neuron", 0, 0), maximum, samples), "examples", 1, 0)
     assert isinstance(draft, Draft)
     assert (draft.variant, draft.llm) == ("tokens", "lookup")
     return draft.text
@@ -48,7 +48,9 @@ def test_tokens_that_are_not_counted_say_nothing() -> None:
 
 
 def test_what_never_varies_has_no_words() -> None:
-    found = Lookup().explain(Evidence(Node("neuron", 0, 0), 1.0, (sample("a b c", [1, 1, 1]),)), "examples", 1, 0)
+    found = LookupExplainer().explain(
+        Evidence(Node("neuron", 0, 0), 1.0, (sample("a b c", [1, 1, 1]),)), "examples", 1, 0
+    )
     assert [type(one) for one in found] == [Failure]
 
 
@@ -61,7 +63,9 @@ def test_words_are_read_as_a_person_may_write_them() -> None:
     rules, elsewhere = read('Prices: " dollars", or a token after " cost" (4.5) - elsewhere about 0.5')
     assert rules == [Rule(" dollars", 10, False), Rule(" cost", 4.5, True)]
     assert elsewhere == 0.5
-    (found,), cost = Lookup().simulate('after " the" (4), " cat" (7)', [sample("the cat the dog", [0, 0, 0, 0])])
+    (found,), cost = LookupSimulator().simulate(
+        'after " the" (4), " cat" (7)', [sample("the cat the dog", [0, 0, 0, 0])]
+    )
     assert isinstance(found, Simulation)
     assert found.expected.tolist() == [0, 7, 0, 4]
     assert cost == Cost()
@@ -70,7 +74,7 @@ def test_words_are_read_as_a_person_may_write_them() -> None:
 @pytest.mark.parametrize("words", ["fires on shops", "", '""', "'store' (3)"])
 def test_words_without_a_quoted_token_are_refused(words: str) -> None:
     with pytest.raises(UsageError, match="quote no token"):
-        Lookup().simulate(words, [sample("a", [0])])
+        LookupSimulator().simulate(words, [sample("a", [0])])
 
 
 @given(

@@ -53,12 +53,14 @@ class Rule:
         return np.concatenate(([False], found[:-1])) if self.after else found
 
 
-class Lookup:
-    """The explainer and the simulator that need no language model."""
+class LookupExplainer:
+    """Finds the tokens that a component fires on."""
 
     reference = REFERENCE
-    method: Method = "lookup"
-    prompt = PROMPT
+
+    def prompt_of(self, variant: Variant) -> str:
+        """The version of how it finds words."""
+        return PROMPT
 
     def explain(
         self, evidence: Evidence, variant: Variant, candidates: int, seed: int, stop: Stop | None = None
@@ -69,6 +71,18 @@ class Lookup:
             return [Failure("nothing", "No token or pair of tokens tells where it fires.")]
         return [Draft(_words(rules, elsewhere), "tokens", REFERENCE, PROMPT)]
 
+    def estimate(self, evidence: Evidence, variant: Variant, candidates: int) -> Estimate:
+        """Nothing is asked."""
+        return Estimate()
+
+
+class LookupSimulator:
+    """Reads the tokens that words quote."""
+
+    reference = REFERENCE
+    method: Method = "lookup"
+    prompt = PROMPT
+
     def simulate(
         self, words: str, samples: Sequence[Sample], stop: Stop | None = None
     ) -> tuple[list[Simulation | Failure], Cost]:
@@ -76,7 +90,7 @@ class Lookup:
         rules, elsewhere = read(words)
         return [Simulation(_expected(rules, elsewhere, sample.tokens)) for sample in samples], Cost()
 
-    def estimate(self, *_: object) -> Estimate:
+    def estimate(self, words: str, samples: Sequence[Sample]) -> Estimate:
         """Nothing is asked."""
         return Estimate()
 

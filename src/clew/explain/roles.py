@@ -61,6 +61,10 @@ class Explainer(Protocol):
         """lookup, or the language model's."""
         ...
 
+    def prompt_of(self, variant: Variant) -> str:
+        """The version of its prompt for a variant."""
+        ...
+
     def explain(
         self, evidence: Evidence, variant: Variant, candidates: int, seed: int, stop: Stop | None = None
     ) -> list[Draft | Failure]:

@@ -110,6 +110,10 @@ class LLM(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of its connections or weights; nothing is asked after."""
+        ...
+
     def count(self, text: str) -> int:
         """How many tokens a text has: exact for a local model, about a token for four bytes for an endpoint."""
         ...
