@@ -84,9 +84,22 @@ class Components:
         """The autoencoders whose latents are components here, by block: attached, or known to the atlas."""
         return self._known
 
+    def named(self, component: str | Node) -> Node:
+        """The component of this id. Raises BadNode for one that is not there, or for a node at one token."""
+        node = parse(component) if isinstance(component, str) else component
+        if node.kind in KINDS and node.position is not None:
+            raise BadNode(f"{node} is a component at one token.", f"Write {node.component}.")
+        if node.kind not in KINDS:
+            raise BadNode(
+                f"{node} is not a component.", "Write attn.L.H, neuron.L.N or latent.SITE.L.J, counting from 0."
+            )
+        latents = {block_of(site).site: known.latents for site, known in self._known.items()}
+        check_there(self.subject.anatomy, node, latents)
+        return node
+
     def component(self, component: str | Node) -> Component:
         """What the atlas holds of a component, and its neighbours of the same kind. Raises BadAtlas."""
-        node = self._node(component)
+        node = self.named(component)
         found = Component.unknown(node) if self.atlas is None else self.atlas.component(node)
         return replace(
             found,
@@ -97,7 +110,7 @@ class Components:
 
     def card(self, component: str | Node) -> Card:
         """A component in short: how often and strongly it fires, its best example, the tokens it pushes up."""
-        node = self._node(component)
+        node = self.named(component)
         assert node.index is not None
         pushed = None
         if self._missing(node) is None:
@@ -111,18 +124,18 @@ class Components:
 
     def weights(self, component: str | Node) -> Weights:
         """What a component's weights say: tokens it pushes and is excited by, and components tied to it."""
-        return self._weights(self._node(component))
+        return self._weights(self.named(component))
 
     def pairs(self, component: str | Node, kind: ExampleKind, rank: int, band: int | None = None) -> Pairs:
         """The values of all pairs of tokens of one example of a head. Raises BadNode, NoAtlas or BadAtlas."""
-        node = self._node(component)
+        node = self.named(component)
         if node.kind != "attn":
             raise BadNode(f"{node} is not a head, so it has no pairs of tokens.", "Write attn.L.H.")
         return self._atlas("An example").pairs(node, kind, rank, band)
 
     def cofiring(self, component: str | Node) -> Records[CoFiring]:
         """Components with top examples at the very tokens where this one has its own. Raises NoAtlas or BadAtlas."""
-        node = self._node(component)
+        node = self.named(component)
         return self._atlas("What fires together").cofiring(node)
 
     def on_prompt(self, component: str | Node, prompt: str, bos: bool = False, *, stop: Stop | None = None) -> OnPrompt:
@@ -131,7 +144,7 @@ class Components:
         Raises EmptyPrompt, PromptTooLong, BadText, NotFinite or Cancelled; UsageError for a latent whose autoencoder is
         not attached.
         """
-        node = self._node(component)
+        node = self.named(component)
         missing = self._missing(node)
         if missing is not None:
             raise UsageError(missing, "Only its statistics and examples are known.")
@@ -268,18 +281,6 @@ class Components:
             return None
         known = self._known[site_of(node)]
         return f"Its weights are those of the autoencoder {known.name}, which is not attached: give it with --sae."
-
-    def _node(self, component: str | Node) -> Node:
-        node = parse(component) if isinstance(component, str) else component
-        if node.kind in KINDS and node.position is not None:
-            raise BadNode(f"{node} is a component at one token.", f"Write {node.component}.")
-        if node.kind not in KINDS:
-            raise BadNode(
-                f"{node} is not a component.", "Write attn.L.H, neuron.L.N or latent.SITE.L.J, counting from 0."
-            )
-        latents = {block_of(site).site: known.latents for site, known in self._known.items()}
-        check_there(self.subject.anatomy, node, latents)
-        return node
 
     def _beside(self, node: Node, step: int) -> str | None:
         """The next or previous component of the same kind, across layers and sites; None at the ends of the model."""
