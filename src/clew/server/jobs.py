@@ -1,4 +1,4 @@
-"""Model work: one job at a time, off the event loop, in a bounded queue, dropped when its client leaves."""
+"""Long work: some jobs at a time, off the event loop, in a bounded queue, dropped when their client leaves."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ Stop = Callable[[], bool]
 
 
 class Jobs:
-    """A worker thread and its queue.
+    """Worker threads and their queue; of model work there is one at a time.
 
     `running` and `waiting` say what it holds. A job's `stop` turns true when its client has left or the server
     closes; the job asks it layer by layer and raises Cancelled.
     """
 
-    def __init__(self, limit: int = settings.MAX_QUEUE) -> None:
-        self._limit = limit
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="clew-job")
+    def __init__(self, limit: int = settings.MAX_QUEUE, workers: int = 1) -> None:
+        self._limit, self._count = limit, workers
+        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="clew-job")
         self._lock = Lock()
         self._stops: set[Event] = set()
-        self._running = False
+        self._running = 0
         self._closed = False
 
     @property
     def running(self) -> bool:
-        return self._running
+        return self._running > 0
 
     @property
     def waiting(self) -> int:
@@ -114,29 +114,30 @@ class Jobs:
     def close(self) -> None:
         """Stop, and wait for the worker to end."""
         self.stop()
-        self._worker.shutdown(cancel_futures=True)
+        self._workers.shutdown(cancel_futures=True)
 
     def _submit(self, work: Callable[[Stop], T], stop: Event, begun: bool) -> Future[T]:
         with self._lock:
             if self._closed:
                 raise Cancelled("The server is stopping.")
-            if len(self._stops) > self._limit and not begun:
-                raise Busy(
-                    f"One question is being answered and {self._limit} are waiting.", "Ask again in a few seconds."
-                )
+            if len(self._stops) >= self._count + self._limit and not begun:
+                answered = "One question is" if self._count == 1 else f"{self._count} questions are"
+                raise Busy(f"{answered} being answered and {self._limit} are waiting.", "Ask again in a few seconds.")
             self._stops.add(stop)
-        future = self._worker.submit(self._work, work, stop)
+        future = self._workers.submit(self._work, work, stop)
         future.add_done_callback(lambda _: self._forget(stop))
         return future
 
     def _work(self, work: Callable[[Stop], T], stop: Event) -> T:
-        self._running = True
+        with self._lock:
+            self._running += 1
         try:
             if stop.is_set():
                 raise Cancelled("The client left before its turn came.")
             return work(stop.is_set)
         finally:
-            self._running = False
+            with self._lock:
+                self._running -= 1
 
     def _forget(self, stop: Event) -> None:
         with self._lock:
