@@ -47,6 +47,10 @@ class Answers:
         self._models: dict[tuple[Autoencoder, ...], Model] = {}
         self._runs: OrderedDict[_Key, Run] = OrderedDict()
 
+    def run(self, question: Question, stop: Stop) -> Run:
+        """The run that answers a question."""
+        return self._run(question, {}, stop)
+
     def debug(self, question: TableQuestion, stop: Stop) -> bytes:
         """The document of `clew debug --json` with the sums the page draws, as JSON."""
         return encode(_document(self._run(question, filters(question), stop), question, stop))
@@ -58,11 +62,11 @@ class Answers:
 
     def node(self, question: Question, node: str, stop: Stop) -> bytes:
         """One node in detail, as JSON."""
-        return encode(self._run(question, {}, stop).node(node, stop=stop).to_dict())
+        return encode(self.run(question, stop).node(node, stop=stop).to_dict())
 
     def lens(self, question: Question, stop: Stop) -> bytes:
         """The logit lens, as JSON."""
-        return encode(self._run(question, {}, stop).lens(stop=stop).to_dict())
+        return encode(self.run(question, stop).lens(stop=stop).to_dict())
 
     def compare(self, question: CompareQuestion, stop: Stop) -> bytes:
         """The question as it is beside itself with edits, or beside its second prompt, as JSON."""
@@ -85,13 +89,13 @@ class Answers:
 
     def pattern(self, question: PatternQuestion, stop: Stop) -> bytes:
         """A head's attention, as JSON."""
-        return encode(self._run(question, {}, stop).pattern(question.head).to_dict())
+        return encode(self.run(question, stop).pattern(question.head).to_dict())
 
     def verify(self, question: VerifyQuestion, stop: Stop) -> Iterator[bytes]:
         """The events of a verification."""
         from ..debug.agreement import agreement
 
-        run = self._run(question, {}, stop)
+        run = self.run(question, stop)
         other = self._second(question, stop) if question.ablation == "resample" else None
         measured: list[NodeEffect] = []
         start = time.perf_counter()
@@ -110,7 +114,7 @@ class Answers:
 
     def sweep(self, question: SweepQuestion, stop: Stop) -> Iterator[bytes]:
         """The events of a sweep."""
-        run, second = self._run(question, {}, stop), self._second(question, stop)
+        run, second = self.run(question, stop), self._second(question, stop)
         target = run.alongside(second, question.alignment).value
         ends = {"first": run.value, "second": target, "alignment": run.alignment(second, question.alignment)}
         done, start = 0, time.perf_counter()
@@ -123,7 +127,7 @@ class Answers:
 
     def generate(self, question: GenerateQuestion, stop: Stop) -> Iterator[bytes]:
         """The events of a continuation."""
-        run = self._run(question.model_copy(update={"trace": []}), {}, stop)
+        run = self.run(question.model_copy(update={"trace": []}), stop)
         ids: list[int] = []
         for token in run.generating(question.n, question.temperature, question.seed, stop):
             ids.append(token.id)
@@ -164,7 +168,7 @@ class Answers:
         if not targets:
             # The model's top prediction is that of the first prompt: both sides explain the same difference.
             plain = question.model_copy(update={"edits": [], "trace": []})
-            targets = tuple(token.id for token in self._run(plain, {}, stop).direction.targets)
+            targets = tuple(token.id for token in self.run(plain, stop).direction.targets)
         attached = tuple(question.autoencoders)
         key = ("second", second.prompt, second.position, targets, distractors, question.bos, attached)
         model = self._explainer(question)
