@@ -71,6 +71,9 @@ MAX_TRAINED = 1_000_000_000  # likewise
 MAX_LATENTS = 262_144  # of one autoencoder, from the page
 MAX_RECIPES = 16  # autoencoders of one training, from the page
 MAX_JUDGED = 10_000_000  # tokens, from the page
+MAX_CANDIDATES = 20  # explanations of each variant to choose from
+MAX_REVISIONS = 10  # of one explanation
+MAX_EXPLANATION_CHARS = 2000  # of words that a person writes
 MAX_QUEUE = 8  # model jobs waiting; the next one is refused
 
 

@@ -17,8 +17,9 @@ from .answers import Answers
 from .attached import Attached
 from .browser import Browser
 from .events import describe
+from .explaining import Explaining
 from .jobs import Jobs
-from .routes import autoencoders, components, debugger, status
+from .routes import autoencoders, components, debugger, explanations, status
 from .schemas.base import ErrorReply
 from .security import BodyLimit, Guard, SecurityHeaders
 from .state import State
@@ -27,6 +28,8 @@ from .trainings import Trainings
 
 if TYPE_CHECKING:
     from ..debug import Model
+
+_ASKING = 4  # explainings and scorings that wait for language models at once
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorReply, "description": "The body is not JSON."},
@@ -50,22 +53,27 @@ def create_app(
     max_queue: int = settings.MAX_QUEUE,
     atlas: Path | None = None,
     autoencoders: Sequence[str] = (),
+    llms: Sequence[str] = (),
 ) -> FastAPI:
     """The server of one loaded model.
 
     Without a `token` it answers to loopback names only; with one it answers to any name, whoever has the token.
     `atlas` is the folder of the atlas to show and to collect into; by default the model's own under $CLEW_HOME.
-    `autoencoders` are references of those to attach; raises what `Attached` raises for one that cannot be.
+    `autoencoders` are references of those to attach; raises what `Attached` raises for one that cannot be. `llms` are
+    references of language models that may be asked for words, without a `token` others too.
     """
     attached = Attached(model, autoencoders, local=token is None)
     browser = Browser(model, settings.atlas_of(model.name) if atlas is None else atlas, attached)
+    explaining = Explaining(model, browser, attached, llms, local=token is None)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        jobs = Jobs(max_queue)
+        jobs, asking = Jobs(max_queue), Jobs(max_queue, _ASKING)
         trainings = Trainings(model, local=token is None)
-        app.state.clew = State(model, jobs, Answers(model, attached), browser, attached, trainings)
+        answers = Answers(model, attached)
+        app.state.clew = State(model, jobs, asking, answers, browser, attached, trainings, explaining)
         yield
+        asking.close()
         jobs.close()
         trainings.close()
 
@@ -107,6 +115,7 @@ def routed(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | No
     api.include_router(status.router, responses={code: _ERRORS[code] for code in (403, 500)})
     api.include_router(debugger.router, responses=_ERRORS)
     api.include_router(components.router, responses={**_ERRORS, **_NO_ATLAS})
+    api.include_router(explanations.router, responses=_ERRORS)
     api.include_router(autoencoders.router, responses={**_ERRORS, **_NO_AUTOENCODER})
     app.include_router(api)
     return app

@@ -71,7 +71,8 @@ def describe(document: dict[str, Any]) -> dict[str, Any]:
         for operation in methods.values():
             if STREAMS.items() <= operation.items():
                 answer = operation["responses"]["200"]
-                models = answer["content"].pop("application/json")["schema"]["anyOf"]
+                reply = answer["content"].pop("application/json")["schema"]
+                models = reply.get("anyOf", [reply])
                 answer["content"][EventStream.media_type] = {
                     "schema": {"anyOf": [_event_of(model) for model in models]}
                 }

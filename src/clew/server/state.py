@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from .answers import Answers
 from .attached import Attached
 from .browser import Browser
+from .explaining import Explaining
 from .jobs import Jobs
 from .trainings import Trainings
 
@@ -19,17 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class State:
-    """The model, its worker, its answers, components, autoencoders and trainings.
+    """The model, its worker, its answers, components, autoencoders, trainings and explanations.
 
-    Kept in `app.state.clew` while the app runs.
+    `jobs` run the model, one at a time; those of `asking` wait for language models beside them. Kept in
+    `app.state.clew` while the app runs.
     """
 
     model: Model
     jobs: Jobs
+    asking: Jobs
     answers: Answers
     browser: Browser
     autoencoders: Attached
     trainings: Trainings
+    explanations: Explaining
 
 
 async def _state(request: Request) -> State:

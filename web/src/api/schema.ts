@@ -429,6 +429,248 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/llms": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What can be asked for words */
+        get: operations["llms"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/components/{component}/explanations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All explanations of a component, and what was tried in vain */
+        get: operations["component_explanations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/explanations/best": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The best explanation of each of many components */
+        post: operations["best_explanations"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/explanations/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What explaining would take, before anything is asked */
+        post: operations["plan_explanations"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/explanations/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Find words for components and score them; events progress and done */
+        post: operations["explain"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/explanations/score": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Score words, a person's or kept ones; events progress and done */
+        post: operations["score_explanation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/explanations/node/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What explaining a node in its prompt would take, before anything is asked */
+        post: operations["plan_node_explanation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/explanations/node": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A node in its prompt, in words that cite what was measured */
+        post: operations["explain_node"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/explanations/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Explanations by their words */
+        get: operations["search_explanations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/explanations/sources": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What there is to see an overview of */
+        get: operations["explanation_sources"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/explanations/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All explanations of a model by one explainer
+         * @description Of the sources that what is given leaves, the one with most components.
+         */
+        get: operations["explanation_overview"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/explanations/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Chosen explanations of the loaded model as a file: Clew's own, OpenAI's or Neuronpedia's */
+        get: operations["export_explanations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/explanations/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One explanation with its scores */
+        get: operations["explanation"];
+        put?: never;
+        post?: never;
+        /** Delete an explanation with its scores */
+        delete: operations["remove_explanation"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/scores/{number}/strips": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The texts of a scoring */
+        get: operations["score_strips"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/autoencoders": {
         parameters: {
             query?: never;
@@ -901,6 +1143,55 @@ export interface components {
             examples: components["schemas"]["Example"][];
         };
         /**
+         * Baseline
+         * @description What a score would be without the words: `table` looks tokens up in the examples that the explainer saw, `mean`
+         *     says the same everywhere, `shuffled` gives each text the answer to another. Null: not defined there.
+         */
+        Baseline: {
+            /**
+             * Name
+             * @enum {string}
+             */
+            name: "table" | "mean" | "shuffled";
+            /** Value */
+            value: number | null;
+        };
+        /**
+         * BestExplanations
+         * @description The best explanation of each component that has one, in the order they were asked for.
+         */
+        BestExplanations: {
+            /** Rows */
+            rows: components["schemas"]["Explanation"][];
+        };
+        /**
+         * BestRequest
+         * @description Components to tell the best explanation of; ids of what has none, such as embeddings, are passed over.
+         */
+        BestRequest: {
+            /** Components */
+            components: string[];
+            /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents are among the components; null: those that the server was given.
+             */
+            autoencoders?: string[] | null;
+        };
+        /**
+         * Bin
+         * @description How many components lie in [low, high) of a score or density, and the mean score of these; null when none do.
+         */
+        Bin: {
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+            /** N */
+            n: number;
+            /** Mean */
+            mean: number | null;
+        };
+        /**
          * Candidate
          * @description A possible next token; `rank` counts from 0, `logprob` is natural.
          */
@@ -1165,6 +1456,18 @@ export interface components {
             random: components["schemas"]["Example"][];
         };
         /**
+         * ComponentExplanations
+         * @description All explanations of a component, newest first, and what was tried in vain.
+         */
+        ComponentExplanations: {
+            /** Component */
+            component: string;
+            /** Rows */
+            rows: components["schemas"]["Explanation"][];
+            /** Problems */
+            problems: components["schemas"]["Problem"][];
+        };
+        /**
          * ComponentPrompt
          * @description A component, and a prompt to read it on.
          */
@@ -1187,6 +1490,23 @@ export interface components {
              * @description Names of autoencoders (GET /api/autoencoders) whose latents are among the components; null: those that the server was given.
              */
             autoencoders?: string[] | null;
+        };
+        /**
+         * Cost
+         * @description What language models were asked: requests that were sent, answers that were known already, and tokens sent for
+         *     and received (nothing for known ones). `money` is null where no price is known.
+         */
+        Cost: {
+            /** Requests */
+            requests: number;
+            /** Known */
+            known: number;
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /** Completion Tokens */
+            completion_tokens: number;
+            /** Money */
+            money: number | null;
         };
         /**
          * Direction
@@ -1327,6 +1647,187 @@ export interface components {
             tokens: components["schemas"]["TokenScore"][];
         };
         /**
+         * ExplainPlan
+         * @description What explaining would take, before anything is asked. `done` components are explained already with these
+         *     settings; `requests` and tokens are what the others need at most, answers that are known already not counted.
+         */
+        ExplainPlan: {
+            /** Components */
+            components: number;
+            /** Done */
+            done: number;
+            /** Llm */
+            llm: string;
+            /** Simulator */
+            simulator: string;
+            /** Scorers */
+            scorers: string[];
+            /** Requests */
+            requests: number;
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /** Completion Tokens */
+            completion_tokens: number;
+            /** Money */
+            money: number | null;
+            /** Budget */
+            budget: number | null;
+        };
+        /**
+         * ExplainProgress
+         * @description How far explaining is: `done` and `failed` of `total` components, or scoring: of `total` scorers; `latest` is the
+         *     explanation that ended last. The last progress has `finished`, and comes as the event `done`: of a scoring it has
+         *     the explanation with its new scores and their strips.
+         */
+        ExplainProgress: {
+            /**
+             * Stage
+             * @enum {string}
+             */
+            stage: "read" | "explain";
+            /** Done */
+            done: number;
+            /** Failed */
+            failed: number;
+            /** Total */
+            total: number;
+            spent: components["schemas"]["Cost"];
+            /** Seconds Left */
+            seconds_left: number | null;
+            latest: components["schemas"]["Explanation"] | null;
+            problem: components["schemas"]["Problem"] | null;
+            /** Finished */
+            finished: boolean;
+        };
+        /**
+         * ExplainRequest
+         * @description Which components to find words for, and how. What is explained already in this way is not explained again.
+         */
+        ExplainRequest: {
+            /**
+             * Components
+             * @description Ids and patterns, such as neuron.5.200, neuron.5.0-199, neuron.5.* or latent.mlp_out.10.
+             */
+            components: string[];
+            /**
+             * Llm
+             * @description lookup (no language model), MODEL@URL, MODEL or local:MODEL (GET /api/llms); any but the listed ones only where the server answers to this machine alone.
+             * @default lookup
+             */
+            llm: string;
+            /**
+             * Simulator
+             * @description What simulates and judges; null: what explains.
+             */
+            simulator?: string | null;
+            /**
+             * Method
+             * @description How activations are simulated; null: the best that the simulator can.
+             */
+            method?: ("all_at_once" | "token_by_token" | "json" | "lookup") | null;
+            /**
+             * Variants
+             * @default [
+             *       "examples"
+             *     ]
+             */
+            variants: ("examples" | "tokens" | "contrast")[];
+            /**
+             * Candidates
+             * @description Explanations of each variant; the one with the best score on validation is chosen.
+             * @default 1
+             */
+            candidates: number;
+            /**
+             * Revisions
+             * @description Times that the chosen one is tested and revised.
+             * @default 0
+             */
+            revisions: number;
+            /**
+             * Scorers
+             * @default [
+             *       "simulation"
+             *     ]
+             */
+            scorers: ("simulation" | "detection" | "fuzzing" | "pairs" | "ablation" | "intervention")[];
+            /**
+             * Budget
+             * @description Tokens after which language models are asked no more; null: no limit.
+             */
+            budget?: number | null;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents are among the components; null: those that the server was given.
+             */
+            autoencoders?: string[] | null;
+        };
+        /**
+         * Explanation
+         * @description Words for a component, with all that they scored.
+         *
+         *     `llm` wrote it (lookup, a reference, or a person's name), with `prompt` the version of the prompt. `parent` is the
+         *     explanation that it revises. `node` and `question` are of an explanation of one node in one prompt. `cited`: the
+         *     rows that it cites. `chosen`: the best of its candidates by `validation`, or the only one. `density` is the share of
+         *     the corpus's tokens that the component fires on.
+         */
+        Explanation: {
+            subject: components["schemas"]["Subject"];
+            /** Component */
+            component: string;
+            /** Text */
+            text: string;
+            /** Llm */
+            llm: string;
+            /**
+             * Variant
+             * @enum {string}
+             */
+            variant: "examples" | "tokens" | "contrast" | "node" | "written" | "imported";
+            /** Prompt */
+            prompt: string;
+            /** Atlas */
+            atlas: string | null;
+            /** Seed */
+            seed: number;
+            /** Chosen */
+            chosen: boolean;
+            cost: components["schemas"]["Cost"];
+            /** Validation */
+            validation: number | null;
+            /** Parent */
+            parent: number | null;
+            /** Node */
+            node: string | null;
+            /** Question */
+            question: string | null;
+            /** Cited */
+            cited: string[];
+            /** Scores */
+            scores: components["schemas"]["Score"][];
+            /** Density */
+            density: number | null;
+            /** Id */
+            id: number | null;
+            /** Created */
+            created: string | null;
+        };
+        /**
+         * Failure
+         * @description What went wrong instead of an answer: `kind` is error, timeout, refused, malformed, truncated, or unsupported.
+         */
+        Failure: {
+            /** Kind */
+            kind: string;
+            /** Message */
+            message: string;
+        };
+        /**
          * Firing
          * @description A component that fires at a token of a prompt; `ratio` is over its largest activation in the corpus.
          */
@@ -1357,6 +1858,16 @@ export interface components {
             total: number;
             /** Rows */
             rows: components["schemas"]["Firing"][];
+        };
+        /**
+         * FoundExplanations
+         * @description One page of the explanations that were found; `total` are there.
+         */
+        FoundExplanations: {
+            /** Total */
+            total: number;
+            /** Rows */
+            rows: components["schemas"]["Explanation"][];
         };
         /**
          * GenerateDone
@@ -1454,6 +1965,25 @@ export interface components {
             probability: number;
         };
         /**
+         * Group
+         * @description Scores of one kind of component, of one layer or of all (`layer` null): how many, their mean and standard
+         *     deviation, and the mean of the token table's baseline.
+         */
+        Group: {
+            /** Kind */
+            kind: string;
+            /** Layer */
+            layer: number | null;
+            /** N */
+            n: number;
+            /** Mean */
+            mean: number;
+            /** Deviation */
+            deviation: number;
+            /** Table */
+            table: number | null;
+        };
+        /**
          * HeadTypes
          * @description Mean attention weight as known types of head attend, and a row's entropy in nats.
          */
@@ -1522,6 +2052,16 @@ export interface components {
              * @default 1
              */
             seed: number;
+        };
+        /**
+         * LLMs
+         * @description What can be asked for words. With `others`, a request may name any other too.
+         */
+        LLMs: {
+            /** Rows */
+            rows: components["schemas"]["ListedLLM"][];
+            /** Others */
+            others: boolean;
         };
         /**
          * LatentHistogram
@@ -1672,6 +2212,26 @@ export interface components {
             ce_recovered: number | null;
         };
         /**
+         * ListedLLM
+         * @description A language model that can be asked: `lookup`, which is none, the loaded model, and those given with --llm.
+         *
+         *     `key`: whether one is set for it, null where it needs none; the key itself is told to nobody. `methods` are those it
+         *     can simulate by, best first, null where it was not asked yet what it has.
+         */
+        ListedLLM: {
+            /** Reference */
+            reference: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "lookup" | "local" | "endpoint";
+            /** Key */
+            key: boolean | null;
+            /** Methods */
+            methods: ("all_at_once" | "token_by_token" | "json" | "lookup")[] | null;
+        };
+        /**
          * ModelInfo
          * @description The subject model in numbers; `n_heads` and `n_neurons` are per layer.
          */
@@ -1788,6 +2348,98 @@ export interface components {
             verified_effect: number | null;
         };
         /**
+         * NodeExplainRequest
+         * @description A question, one node of its answer, and the language model to put it in words.
+         */
+        NodeExplainRequest: {
+            /** Prompt */
+            prompt: string;
+            /**
+             * Targets
+             * @description Each exactly one token; none means the model's top prediction.
+             * @default []
+             */
+            targets: string[];
+            /**
+             * Distractors
+             * @description Each exactly one token; none means the mean logit.
+             * @default []
+             */
+            distractors: string[];
+            /**
+             * Position
+             * @description Predict after this token; null means the last.
+             */
+            position?: number | null;
+            /**
+             * Bos
+             * @description Put the model's start token first.
+             * @default false
+             */
+            bos: boolean;
+            /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents stand in place of heads, neurons or the stream.
+             * @default []
+             */
+            autoencoders: string[];
+            /**
+             * Edits
+             * @description What is changed inside the model, applied in this order: OP:PLACE or OP:PLACE=VALUE, such as zero:attn.23.3@13, mean:attn.23.3@13, patch:resid.4@3, scale:neuron.5.200=2, set:neuron.5.200@3=4.5, steer:attn.23.3=5, cut:attn.23.3@13<-9 or zero:latent.mlp_out.10.117@3 (docs/interventions.md).
+             * @default []
+             */
+            edits: string[];
+            /** @description The prompt that `patch` and `resample` read. */
+            second?: components["schemas"]["SecondPrompt"] | null;
+            /**
+             * Alignment
+             * @description For each token of the prompt its counterpart in the second one; null: aligned by their tokens.
+             */
+            alignment?: (number | null)[] | null;
+            /**
+             * Trace
+             * @description What is explained instead of D, step by step upstream: NODE:THROUGH, such as attn.23.3@13<-9:q, neuron.20.5@9:both or latent.mlp_out.10.117@3:in. The last one is explained; v is taken of the one before it.
+             * @default []
+             */
+            trace: string[];
+            /**
+             * Node
+             * @description A node id, such as attn.23.3@13 or neuron.4.100@7.
+             */
+            node: string;
+            /**
+             * Llm
+             * @description lookup (no language model), MODEL@URL, MODEL or local:MODEL (GET /api/llms); any but the listed ones only where the server answers to this machine alone.
+             */
+            llm: string;
+            /**
+             * Budget
+             * @description Tokens after which language models are asked no more; null: no limit.
+             */
+            budget?: number | null;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+        };
+        /**
+         * NodePlan
+         * @description What explaining a node in its prompt would take at most, before anything is asked.
+         */
+        NodePlan: {
+            /** Llm */
+            llm: string;
+            /** Requests */
+            requests: number;
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /** Completion Tokens */
+            completion_tokens: number;
+            /** Money */
+            money: number | null;
+        };
+        /**
          * NodeQuestion
          * @description A question, and one node of its answer.
          */
@@ -1879,6 +2531,39 @@ export interface components {
             z: number[] | null;
             /** Below */
             below: number[] | null;
+        };
+        /**
+         * Overview
+         * @description All chosen explanations of a model by one explainer, by one scorer (the last score of each counts).
+         *
+         *     `explained` components have words, `scored` of these a score that is defined, `failed` were tried in vain or scored
+         *     nothing but failures. `density` bins are by log10 of the share of tokens. `best` and `worst` come with this score
+         *     alone.
+         */
+        Overview: {
+            source: components["schemas"]["Source"];
+            /** Explained */
+            explained: number;
+            /** Scored */
+            scored: number;
+            /** Failed */
+            failed: number;
+            /** Mean */
+            mean: number | null;
+            /** Table */
+            table: number | null;
+            /** Kinds */
+            kinds: components["schemas"]["Group"][];
+            /** Layers */
+            layers: components["schemas"]["Group"][];
+            /** Distribution */
+            distribution: components["schemas"]["Bin"][];
+            /** Density */
+            density: components["schemas"]["Bin"][];
+            /** Best */
+            best: components["schemas"]["Explanation"][];
+            /** Worst */
+            worst: components["schemas"]["Explanation"][];
         };
         /**
          * PairShare
@@ -1986,6 +2671,17 @@ export interface components {
             ceiling: number;
             /** Chance */
             chance: number;
+        };
+        /**
+         * Problem
+         * @description Why a component has no explanation, or an explanation no score.
+         */
+        Problem: {
+            /** Component */
+            component: string;
+            /** Stage */
+            stage: string;
+            failure: components["schemas"]["Failure"];
         };
         /**
          * PromptSearch
@@ -2348,6 +3044,126 @@ export interface components {
             seconds: number;
         };
         /**
+         * Score
+         * @description How far words can be trusted, by one scorer.
+         *
+         *     `value` is the headline, null when it is not defined (every answer failed, or nothing varies): simulation:
+         *     correlation over all tokens; detection and fuzzing: balanced accuracy; pairs: ROC-AUC; ablation: 1 − JSD(simulated)
+         *     / JSD(mean); intervention: the share of right choices. `low` and `high` bound it with 95 %. `texts` are those that
+         *     were answered, by kind; `failures` those that were not, and are in none of the numbers. `measures` has the others by
+         *     name. `strips` come with GET /api/scores/{id}/strips and at the end of a scoring, and are empty elsewhere.
+         */
+        Score: {
+            /**
+             * Scorer
+             * @enum {string}
+             */
+            scorer: "simulation" | "detection" | "fuzzing" | "pairs" | "ablation" | "intervention";
+            /**
+             * Split
+             * @enum {string}
+             */
+            split: "explain" | "calibrate" | "validate" | "test";
+            /** Llm */
+            llm: string;
+            /** Method */
+            method: ("all_at_once" | "token_by_token" | "json" | "lookup") | null;
+            /** Prompt */
+            prompt: string;
+            /** Value */
+            value: number | null;
+            /** Low */
+            low: number | null;
+            /** High */
+            high: number | null;
+            /** Tokens */
+            tokens: number;
+            /** Texts */
+            texts: {
+                [key: string]: number;
+            };
+            /** Failures */
+            failures: components["schemas"]["Failure"][];
+            /** Measures */
+            measures: {
+                [key: string]: number | null;
+            };
+            /** Baselines */
+            baselines: components["schemas"]["Baseline"][];
+            cost: components["schemas"]["Cost"];
+            /** Seed */
+            seed: number;
+            /** Strips */
+            strips: components["schemas"]["Strip"][];
+            /** Id */
+            id: number | null;
+            /** Created */
+            created: string | null;
+        };
+        /**
+         * ScoreRequest
+         * @description Words to score for a component: `text`, which is kept as one more explanation, or those of a kept `explanation`.
+         *
+         *     Exactly one of the two.
+         */
+        ScoreRequest: {
+            /**
+             * Component
+             * @description A component id, such as neuron.5.200, attn.23.3 or latent.mlp_out.10.117.
+             */
+            component: string;
+            /** Text */
+            text?: string | null;
+            /**
+             * Explanation
+             * @description Its number.
+             */
+            explanation?: number | null;
+            /**
+             * Author
+             * @description Who wrote the text; null: nobody is named.
+             */
+            author?: string | null;
+            /**
+             * Parent
+             * @description The number of the explanation that the text was made from.
+             */
+            parent?: number | null;
+            /**
+             * Simulator
+             * @description lookup (no language model), MODEL@URL, MODEL or local:MODEL (GET /api/llms); any but the listed ones only where the server answers to this machine alone.
+             * @default lookup
+             */
+            simulator: string;
+            /**
+             * Method
+             * @description How activations are simulated; null: the best that the simulator can.
+             */
+            method?: ("all_at_once" | "token_by_token" | "json" | "lookup") | null;
+            /**
+             * Scorers
+             * @default [
+             *       "simulation"
+             *     ]
+             */
+            scorers: ("simulation" | "detection" | "fuzzing" | "pairs" | "ablation" | "intervention")[];
+            /**
+             * Budget
+             * @description Tokens after which language models are asked no more; null: no limit.
+             */
+            budget?: number | null;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Autoencoders
+             * @description Names of autoencoders (GET /api/autoencoders) whose latents are among the components; null: those that the server was given.
+             */
+            autoencoders?: string[] | null;
+        };
+        /**
          * SecondPrompt
          * @description A second prompt, and after which token its own D is read.
          */
@@ -2359,6 +3175,38 @@ export interface components {
              * @description null: the last.
              */
             position?: number | null;
+        };
+        /**
+         * Source
+         * @description Explanations of one model by one explainer that one scorer judged: what an overview can be of.
+         */
+        Source: {
+            /** Model */
+            model: string;
+            /** Llm */
+            llm: string;
+            /**
+             * Variant
+             * @enum {string}
+             */
+            variant: "examples" | "tokens" | "contrast" | "node" | "written" | "imported";
+            /**
+             * Scorer
+             * @enum {string}
+             */
+            scorer: "simulation" | "detection" | "fuzzing" | "pairs" | "ablation" | "intervention";
+            /** Simulator */
+            simulator: string;
+            /** Components */
+            components: number;
+        };
+        /**
+         * Sources
+         * @description All that there is to see an overview of, of every model.
+         */
+        Sources: {
+            /** Rows */
+            rows: components["schemas"]["Source"][];
         };
         /**
          * Stats
@@ -2396,6 +3244,51 @@ export interface components {
             example: components["schemas"]["ExampleQuestion"];
             queue: components["schemas"]["Queue"];
             limits: components["schemas"]["Limits"];
+        };
+        /**
+         * Strip
+         * @description One text of a scoring: real activations, and simulated ones in the same units, null where that failed.
+         *
+         *     Both are on the scale 0 to 10 of the component's maximum over the examples that the explainer saw. `context` and
+         *     `start` say where in the atlas's text it was cut out.
+         */
+        Strip: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "top" | "band" | "random" | "near_miss";
+            /** Context */
+            context: number;
+            /** Start */
+            start: number;
+            /** Tokens */
+            tokens: string[];
+            /** Real */
+            real: number[];
+            /** Simulated */
+            simulated: number[] | null;
+            failure: components["schemas"]["Failure"] | null;
+        };
+        /**
+         * Strips
+         * @description The texts of a scoring.
+         */
+        Strips: {
+            /** Rows */
+            rows: components["schemas"]["Strip"][];
+        };
+        /**
+         * Subject
+         * @description Whose components are spoken of: a model by name and weights, and for latents the autoencoder's digest.
+         */
+        Subject: {
+            /** Model */
+            model: string;
+            /** Fingerprint */
+            fingerprint: string | null;
+            /** Autoencoder */
+            autoencoder: string | null;
         };
         /**
          * SweepCell
@@ -5417,6 +6310,1583 @@ export interface operations {
             };
             /** @description The disk is full; what was complete is kept. */
             507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    llms: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LLMs"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no such explanation, language model, atlas or autoencoder. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    component_explanations: {
+        parameters: {
+            query?: {
+                /** @description Names of autoencoders (GET /api/autoencoders) whose latents are among the components; by default those that the server was given. */
+                autoencoders?: string[] | null;
+            };
+            header?: never;
+            path: {
+                /** @description A component id, such as neuron.5.200 or latent.mlp_out.10.117. */
+                component: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComponentExplanations"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no such explanation, language model, atlas or autoencoder. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    best_explanations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BestRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BestExplanations"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no such explanation, language model, atlas or autoencoder. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    plan_explanations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExplainRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExplainPlan"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The budget is spent; what was answered is kept. */
+            402: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no such explanation, language model, atlas or autoencoder. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The language model failed to answer. */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The disk is full; what was complete is kept. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    explain: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExplainRequest"];
+            };
+        };
+        responses: {
+            /** @description Server-sent events; closing the connection cancels. What was answered is kept, and asked for no second time. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": {
+                        event: string;
+                        data: string;
+                    };
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The budget is spent; what was answered is kept. */
+            402: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no such explanation, language model, atlas or autoencoder. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The language model failed to answer. */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The disk is full; what was complete is kept. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    score_explanation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ScoreRequest"];
+            };
+        };
+        responses: {
+            /** @description Server-sent events; closing the connection cancels. What was answered is kept, and asked for no second time. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": {
+                        event: string;
+                        data: string;
+                    };
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The budget is spent; what was answered is kept. */
+            402: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no such explanation, language model, atlas or autoencoder. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The language model failed to answer. */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The disk is full; what was complete is kept. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    plan_node_explanation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NodeExplainRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodePlan"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The budget is spent; what was answered is kept. */
+            402: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no such explanation, language model, atlas or autoencoder. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The language model failed to answer. */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The disk is full; what was complete is kept. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    explain_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NodeExplainRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explanation"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The budget is spent; what was answered is kept. */
+            402: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no such explanation, language model, atlas or autoencoder. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The language model failed to answer. */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The disk is full; what was complete is kept. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    search_explanations: {
+        parameters: {
+            query?: {
+                /** @description Words; empty: all. */
+                q?: string;
+                kinds?: ("attn" | "neuron" | "latent")[] | null;
+                layers?: number[] | null;
+                /** @description Only of this explainer. */
+                llm?: string | null;
+                min_score?: number | null;
+                sort?: "relevance" | "score";
+                offset?: number;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FoundExplanations"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no such explanation, language model, atlas or autoencoder. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    explanation_sources: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sources"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no such explanation, language model, atlas or autoencoder. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    explanation_overview: {
+        parameters: {
+            query?: {
+                /** @description By default the loaded model. */
+                model?: string | null;
+                llm?: string | null;
+                variant?: ("examples" | "tokens" | "contrast" | "node" | "written" | "imported") | null;
+                scorer?: ("simulation" | "detection" | "fuzzing" | "pairs" | "ablation" | "intervention") | null;
+                simulator?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Overview"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no such explanation, language model, atlas or autoencoder. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    export_explanations: {
+        parameters: {
+            query?: {
+                format?: "json" | "openai" | "neuronpedia";
+                /** @description Ids and patterns, such as neuron.5.* or attn.3.1; by default all. */
+                components?: string[] | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A file to save. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no such explanation, language model, atlas or autoencoder. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    explanation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explanation"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no such explanation, language model, atlas or autoencoder. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    remove_explanation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no such explanation, language model, atlas or autoencoder. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    score_strips: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Strips"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no such explanation, language model, atlas or autoencoder. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description An autoencoder that was named is not of this model. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description Too many questions are waiting. */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

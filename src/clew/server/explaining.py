@@ -1,0 +1,209 @@
+"""Explanations as HTTP asks about them: kept ones, and finding and scoring new ones.
+
+Language models are waited for on workers of their own, so that the debugger is answered meanwhile. What runs the
+subject model takes turns with it, pass by pass (`SubjectModel.lock`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from .. import settings
+from ..errors import Forbidden, UsageError
+from ..explain.records import ScorerName, Variant
+from ..nodes import parse
+from .answers import encode
+from .events import event
+from .jobs import Stop
+from .schemas.explain import BestRequest, ExplainRequest, NodeExplainRequest, ScoreRequest
+
+if TYPE_CHECKING:
+    from ..atlas import Components
+    from ..debug import Model
+    from ..explain.recipe import Recipe
+    from ..explain.records import ExplainProgress, Subject
+    from ..explain.store.explanations import Explanations
+    from ..explain.subjects import Subjects
+    from .attached import Attached
+    from .browser import Browser
+
+
+class Explaining:
+    """The explanations of one model.
+
+    `given` are references of language models that every request may name; where the server answers to this machine
+    alone (`local`), a request may name any other. The database is opened when it is first asked, and every method
+    raises BadDatabase where that fails.
+    """
+
+    def __init__(
+        self, model: Model, browser: Browser, attached: Attached, given: Sequence[str] = (), local: bool = True
+    ) -> None:
+        self._model, self._browser, self._attached = model, browser, attached
+        self._given = list(dict.fromkeys(given))
+        self._local = local
+        self._lock = Lock()
+        self._opened: Explanations | None = None
+        self._subjects: WeakKeyDictionary[Components, Subjects] = WeakKeyDictionary()
+
+    def llms(self) -> dict[str, Any]:
+        """What can be asked for words; nothing is asked for it."""
+        from ..explain.llm import listed
+
+        rows = [row.to_dict() for row in listed(self._references())]
+        return {"rows": rows, "others": self._local}
+
+    def of(self, component: str, autoencoders: Sequence[str] | None) -> dict[str, Any]:
+        """All explanations of a component, and what was tried in vain. Raises BadNode."""
+        components = self._browser.components(autoencoders)
+        node = components.named(component)
+        subject = self._of(components).of(node)
+        rows, problems = self._kept.of(subject, str(node)), self._kept.problems(subject, str(node))
+        return {"component": str(node), "rows": rows.to_dict(), "problems": problems.to_dict()}
+
+    def best(self, asked: BestRequest) -> dict[str, Any]:
+        """The best explanation of each of some components or nodes that has one. Raises BadNode."""
+        subjects = self._of(self._browser.components(asked.autoencoders))
+        names: dict[Subject, dict[str, None]] = {}
+        for node in map(parse, asked.components):
+            if node.kind in ("attn", "neuron", "latent"):
+                names.setdefault(subjects.of(node), {})[str(node.component)] = None
+        found = {}
+        for subject, components in names.items():
+            found |= self._kept.best(subject, list(components))
+        return {"rows": [found[name].to_dict() for of in names.values() for name in of if name in found]}
+
+    def plan(self, asked: ExplainRequest, stop: Stop) -> dict[str, Any]:
+        """What explaining would take. Raises Forbidden and what `clew.explain.planned` raises."""
+        from ..explain.pipeline import planned
+
+        components = self._browser.components(asked.autoencoders)
+        recipe = self._recipe(asked)
+        return planned(components, asked.components, recipe, explanations=self._kept, stop=stop).to_dict()
+
+    def explain(self, asked: ExplainRequest, stop: Stop) -> Iterator[bytes]:
+        """The events of explaining. Raises Forbidden and what `clew.explain.explaining` raises."""
+        from ..explain.pipeline import explaining
+
+        components = self._browser.components(asked.autoencoders)
+        recipe = self._recipe(asked)
+        return _events(explaining(components, asked.components, recipe, explanations=self._kept, stop=stop))
+
+    def score(self, asked: ScoreRequest, stop: Stop) -> Iterator[bytes]:
+        """The events of scoring. Raises Forbidden and what `clew.explain.scoring` raises."""
+        from ..explain.pipeline import scoring
+
+        components = self._browser.components(asked.autoencoders)
+        words = asked.explanation if asked.text is None else asked.text
+        if words is None or (asked.text is not None and asked.explanation is not None):
+            raise UsageError("Give either text or explanation.", "The text is kept as one more explanation.")
+        author = {} if asked.author is None else {"author": asked.author}
+        recipe = self._recipe(asked)
+        return _events(
+            scoring(
+                components, asked.component, words, recipe, explanations=self._kept, parent=asked.parent, stop=stop,
+                **author,
+            )
+        )  # fmt: skip
+
+    def plan_node(self, asked: NodeExplainRequest, stop: Stop) -> dict[str, Any]:
+        """What explaining a node in its prompt would take. Raises Forbidden, BadNode, and what `Model.debug` raises."""
+        raise NotImplementedError
+
+    def explain_node(self, asked: NodeExplainRequest, stop: Stop) -> dict[str, Any]:
+        """A node in its prompt, in words; kept. Raises Forbidden, LLMFailed, BadNode, and what `Model.debug` raises."""
+        raise NotImplementedError
+
+    def get(self, number: int) -> dict[str, Any]:
+        """One explanation, of any model. Raises UnknownExplanation."""
+        return self._kept.get(number).to_dict()
+
+    def remove(self, number: int) -> None:
+        """Delete an explanation with its scores. Raises UnknownExplanation."""
+        self._kept.remove(number)
+
+    def strips(self, number: int) -> dict[str, Any]:
+        """The texts of a scoring. Raises UnknownExplanation."""
+        return {"rows": self._kept.strips(number).to_dict()}
+
+    def search(self, words: str, **asked: Any) -> dict[str, Any]:
+        """One page of the loaded model's explanations that have these words."""
+        raise NotImplementedError
+
+    def sources(self) -> dict[str, Any]:
+        """What there is to see an overview of, of every model."""
+        raise NotImplementedError
+
+    def overview(
+        self,
+        model: str | None,
+        llm: str | None,
+        variant: Variant | None,
+        scorer: ScorerName | None,
+        simulator: str | None,
+    ) -> dict[str, Any]:
+        """An overview of the source with most components that is as asked. Raises UnknownExplanation for none."""
+        raise NotImplementedError
+
+    def export(self, format: str, components: Sequence[str] | None) -> tuple[str, Iterator[bytes]]:
+        """The name of a file and its content."""
+        raise NotImplementedError
+
+    @property
+    def _kept(self) -> Explanations:
+        """What is in the database. Raises BadDatabase."""
+        from ..explain.store.explanations import Explanations
+
+        with self._lock:
+            if self._opened is None:
+                self._opened = Explanations()
+            return self._opened
+
+    def _of(self, components: Components) -> Subjects:
+        """Whose these components are."""
+        from ..explain.subjects import Subjects
+
+        with self._lock:
+            return self._subjects.setdefault(components, Subjects(components))
+
+    def _recipe(self, asked: ExplainRequest | ScoreRequest) -> Recipe:
+        """What is asked for as a recipe. Raises Forbidden."""
+        from ..explain.recipe import Recipe
+
+        common: dict[str, Any] = {
+            "method": asked.method,
+            "scorers": tuple(dict.fromkeys(asked.scorers)),
+            "seed": asked.seed,
+            "budget": asked.budget,
+        }
+        if isinstance(asked, ScoreRequest):
+            return Recipe(llm=self._checked(asked.simulator), **common)
+        return Recipe(
+            llm=self._checked(asked.llm),
+            simulator=None if asked.simulator is None else self._checked(asked.simulator),
+            variants=tuple(dict.fromkeys(asked.variants)),
+            candidates=asked.candidates,
+            revisions=asked.revisions,
+            **common,
+        )
+
+    def _checked(self, reference: str) -> str:
+        """The reference of a language model. Raises Forbidden for one that a request may not name."""
+        if self._local or reference in self._references():
+            return reference
+        raise Forbidden(
+            "A server that others can reach asks no language models for them but those it was given.",
+            "GET /api/llms names them; clew serve --llm gives more.",
+        )
+
+    def _references(self) -> list[str]:
+        return list(dict.fromkeys([settings.LLM, f"local:{self._model.name}", *self._given]))
+
+
+def _events(work: Iterator[ExplainProgress]) -> Iterator[bytes]:
+    """Progress as events."""
+    for progress in work:
+        yield event("done" if progress.finished else "progress", encode(progress.to_dict()))
