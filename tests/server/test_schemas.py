@@ -8,7 +8,7 @@ import subprocess
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,13 @@ from pydantic import BaseModel
 from clew import records as shared
 from clew.atlas import records as atlas
 from clew.debug import records
+from clew.explain import records as explain
 from clew.models import store
 from clew.sae import records as sae
 from clew.server import attached, openapi
 from clew.server.schemas import atlas as atlas_schemas
 from clew.server.schemas import base, debugger, status
+from clew.server.schemas import explain as explain_schemas
 from clew.server.schemas import sae as sae_schemas
 
 # The page sees resamplings in the log's rows; toy models are the terminal's.
@@ -30,14 +32,14 @@ NOT_SENT = (sae.Resampled, sae.ToyRun, sae.ToyReport)
 NAMES: dict[type, str] = {sae.Histogram: "LatentHistogram"}
 RECORDS = [
     record
-    for module in (shared, records, atlas, sae, attached)
+    for module in (shared, records, atlas, sae, explain, attached)
     for record in vars(module).values()
     if isinstance(record, type) and issubclass(record, shared.Record) and dataclasses.is_dataclass(record)
     if record.__module__ == module.__name__ and record not in NOT_SENT
 ]
 SCHEMAS = {
     schema.__name__: schema
-    for module in (base, status, debugger, atlas_schemas, sae_schemas)
+    for module in (base, status, debugger, atlas_schemas, sae_schemas, explain_schemas)
     for schema in vars(module).values()
     if isinstance(schema, type) and issubclass(schema, BaseModel) and schema.__module__ == module.__name__
 }
@@ -50,6 +52,8 @@ def shape(annotation: object) -> object:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (list, Sequence):
         return ("list", shape(arguments[0]))
+    if origin in (dict, Mapping):
+        return ("dict", *map(shape, arguments))
     if origin in (typing.Union, types.UnionType):
         return frozenset(map(shape, arguments))
     return annotation
