@@ -23,8 +23,9 @@ class Message:
 class Request:
     """A question: a chat by `messages`, or the continuation of a raw `prompt`, exactly one of them.
 
-    `logprobs` alternatives are wanted for each token of the answer, `prompt_logprobs` for each of a raw prompt. With
-    `json` the answer is to be a JSON document, where the endpoint can hold the model to it. Two requests that differ in
+    `logprobs` alternatives are wanted for each token of the answer, `prompt_logprobs` for each of a raw prompt that
+    begins at character `prompt_from` or later: what every prompt begins with need not be told, nor kept. With `json`
+    the answer is to be a JSON document, where the endpoint can hold the model to it. Two requests that differ in
     `seed` alone are asked twice.
     """
 
@@ -35,6 +36,7 @@ class Request:
     seed: int = 0
     logprobs: int = 0
     prompt_logprobs: int = 0
+    prompt_from: int = 0
     json: bool = False
 
     @property
@@ -55,8 +57,8 @@ class Chances:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. `tokens` are those of the answer and `prompt` those of a raw prompt (the first has no
-    alternatives), each where asked for. `finish` is stop or length. `known`: it was on disk already."""
+    """What came back. `tokens` are those of the answer and `prompt` those of a raw prompt from `prompt_from` on
+    (its first token has no alternatives), each where asked for. `finish` is stop or length. `known`: it was on disk already."""
 
     text: str
     finish: str
