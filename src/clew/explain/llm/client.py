@@ -68,6 +68,13 @@ class Answer:
     prompt: tuple[Chances, ...] | None = None
     known: bool = False
 
+    @property
+    def cost(self) -> Cost:
+        """What it took, without money: an answer that was on disk took nothing."""
+        if self.known:
+            return Cost(known=1)
+        return Cost(requests=1, prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens)
+
 
 @dataclass(frozen=True)
 class Capabilities:
