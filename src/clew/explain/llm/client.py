@@ -57,8 +57,9 @@ class Chances:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. `tokens` are those of the answer and `prompt` those of a raw prompt from `prompt_from` on
-    (its first token has no alternatives), each where asked for. `finish` is stop or length. `known`: it was on disk already."""
+    """What came back. `tokens` are those of the answer and `prompt` those of a raw prompt from `prompt_from` on (its
+    first token has no alternatives), each where asked for. `finish` is stop or length. `known`: it was on disk
+    already."""
 
     text: str
     finish: str
