@@ -85,6 +85,63 @@ def test_one_runs_and_the_others_wait_in_turn(jobs: Jobs) -> None:
     asyncio.run(scenario())
 
 
+def test_several_workers_take_as_many_jobs_at_once() -> None:
+    async def scenario(jobs: Jobs) -> None:
+        works = [Work(), Work(), Work()]
+        tasks = [asyncio.create_task(jobs.run(Client().request, work)) for work in works]
+        await until(lambda: works[0].started.is_set() and works[1].started.is_set())
+        await until(lambda: jobs.waiting == 1)
+        assert not works[2].started.is_set()
+        with pytest.raises(Busy, match="2 questions are being answered and 1 are waiting"):
+            await jobs.run(Client().request, lambda _: None)
+        works[1].released.set()
+        await until(works[2].started.is_set)
+        for work in works:
+            work.released.set()
+        assert await asyncio.gather(*tasks) == ["done"] * 3
+
+    jobs = Jobs(limit=1, workers=2)
+    asyncio.run(scenario(jobs))
+    jobs.close()
+
+
+@pytest.mark.parametrize("within_a_step", [True, False])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_long_work_that_is_left_ends_on_a_worker_and_once_its_step_has(workers: int, within_a_step: bool) -> None:
+    ended: list[str] = []
+    waiting = threading.Event()
+
+    def work(stop: Stop) -> Iterator[int]:
+        try:
+            yield 0
+            waiting.set()
+            while not stop():
+                time.sleep(0.005)
+            time.sleep(0.05)
+            yield 1
+        finally:
+            ended.append(threading.current_thread().name)
+
+    async def scenario(jobs: Jobs) -> None:
+        client = Client()
+        items = await jobs.stream(client.request, work)
+        assert await anext(items) == 0
+        if within_a_step:
+            following = asyncio.create_task(anext(items))
+            await until(waiting.is_set)
+            client.leave()
+            with pytest.raises(Cancelled):
+                await following
+        else:
+            await items.aclose()
+        await until(lambda: len(ended) == 1)
+
+    jobs = Jobs(workers=workers)
+    asyncio.run(scenario(jobs))
+    jobs.close()
+    assert ended[0].startswith("clew-job")
+
+
 def test_a_client_that_leaves_stops_its_job(jobs: Jobs) -> None:
     async def scenario() -> None:
         client, work = Client(), Work()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from threading import Event, Lock
 from typing import TypeVar
 
@@ -71,15 +72,21 @@ class Jobs:
         return all_items()
 
     async def _items(self, request: Request, work: Callable[[Stop], Iterator[T]]) -> AsyncGenerator[T]:
-        stop = Event()
+        stop, turn = Event(), Lock()
         gone = asyncio.create_task(left(request.receive))
         items: Iterator[T] | None = None
 
         def step(stop: Stop) -> T | None:
             nonlocal items
-            if items is None:
-                items = work(stop)
-            return next(items, None)
+            with turn:
+                if items is None:
+                    items = work(stop)
+                return next(items, None)
+
+        def end() -> None:
+            with turn:
+                if isinstance(items, Generator):
+                    items.close()
 
         try:
             while True:
@@ -91,6 +98,9 @@ class Jobs:
         finally:
             gone.cancel()
             stop.set()
+            with suppress(RuntimeError):  # the server has closed
+                # What the work waits for as it ends, the event loop does not wait for.
+                self._workers.submit(end)
 
     async def _turn(self, gone: asyncio.Task[None], stop: Event, work: Callable[[Stop], T], begun: bool = False) -> T:
         done = asyncio.wrap_future(self._submit(work, stop, begun))
