@@ -152,6 +152,25 @@ vectors = Table(
     Column("content", LargeBinary, nullable=False),  # float32, little-endian, of length 1
 )
 
+# What language models answered, so that nothing is asked twice.
+answers = Table(
+    "answers",
+    metadata,
+    Column("key", LargeBinary(32), primary_key=True),  # SHA-256 of who was asked, and of all that was asked
+    Column("reference", Words, nullable=False),
+    Column("content", LargeBinary, nullable=False),  # JSON, compressed by zlib
+    Column("created", String(30), nullable=False),
+)
+
+# What an endpoint was found to have.
+dialects = Table(
+    "dialects",
+    metadata,
+    Column("reference", String(1000), primary_key=True),
+    Column("content", JSON, nullable=False),
+    Column("created", String(30), nullable=False),
+)
+
 # Full text of chosen explanations. FTS5 keeps no second copy of the words: it must be told of those that go.
 _FTS = (
     "CREATE VIRTUAL TABLE explanations_words USING fts5(text, content='explanations', content_rowid='id', "
