@@ -59,6 +59,14 @@ def serve(
     revision: RevisionOption = None,
     atlas: AtlasOption = None,
     sae: SaeOption = None,
+    llm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--llm",
+            help="A language model that the page may ask for words, MODEL@URL, MODEL or local:MODEL; several times for "
+            "more. Without a token the page may name others too.",
+        ),
+    ] = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     host: Annotated[str, typer.Option(help="The address to listen on; any but this machine's own wants a token.")] = (
@@ -99,14 +107,14 @@ def serve(
     if reload:
         listening.close()
         options = {"name": model, "revision": revision, "device": device, "dtype": dtype, "token": token}
-        options |= {"atlas": atlas, "sae": sae}
+        options |= {"atlas": atlas, "sae": sae, "llm": llm}
         notes().print(f"Clew is on {url} and restarts when its code changes.", soft_wrap=True)
         _run_reloading(host, port, options)
         return
 
     with listening:
         subject = load(model, revision, device, dtype, sae)
-        app = _app(subject, token, atlas, sae or ())
+        app = _app(subject, token, atlas, sae or (), llm or ())
 
         def ready() -> None:
             if as_json:
@@ -123,21 +131,21 @@ def serve(
 def reloaded() -> FastAPI:
     """The application as uvicorn's reloader makes it anew, from what `serve --reload` left in the environment."""
     options: dict[str, Any] = json.loads(os.environ[_RELOADED])
-    token, atlas, sae = options.pop("token"), options.pop("atlas"), options.pop("sae")
-    return _app(load(**options), token, atlas, sae or ())
+    token, atlas, sae, llm = (options.pop(name) for name in ("token", "atlas", "sae", "llm"))
+    return _app(load(**options), token, atlas, sae or (), llm or ())
 
 
-def _app(model: Model, token: str | None, atlas: str | None, sae: Sequence[str]) -> FastAPI:
+def _app(model: Model, token: str | None, atlas: str | None, sae: Sequence[str], llm: Sequence[str]) -> FastAPI:
     """The application.
 
-    Raises WrongAtlas for an atlas of another model, WrongAutoencoder for such an autoencoder; what ails the default
-    atlas, the page says.
+    Raises WrongAtlas for an atlas of another model, WrongAutoencoder for such an autoencoder, UsageError for what names
+    no language model; what ails the default atlas, the page says.
     """
     from ..server.app import create_app
 
     if atlas is not None:
         opened(model, atlas)
-    return create_app(model, token, atlas=None if atlas is None else located(atlas), autoencoders=sae)
+    return create_app(model, token, atlas=None if atlas is None else located(atlas), autoencoders=sae, llms=llm)
 
 
 def _run(app: FastAPI, listening: socket.socket, ready: Any) -> None:
@@ -153,6 +161,7 @@ def _run(app: FastAPI, listening: socket.socket, ready: Any) -> None:
             # A running answer would keep the server from ending: it is given up first.
             if self.started:
                 app.state.clew.jobs.stop()
+                app.state.clew.asking.stop()
                 app.state.clew.trainings.end()
             super().handle_exit(sig, frame)
 

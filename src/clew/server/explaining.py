@@ -13,6 +13,8 @@ from weakref import WeakKeyDictionary
 
 from .. import settings
 from ..errors import Forbidden, UsageError
+from ..explain.llm.keys import key_of
+from ..explain.llm.references import read_reference
 from ..explain.records import ScorerName, Variant
 from ..nodes import parse
 from .answers import encode
@@ -34,27 +36,25 @@ if TYPE_CHECKING:
 class Explaining:
     """The explanations of one model.
 
-    `given` are references of language models that every request may name; where the server answers to this machine
-    alone (`local`), a request may name any other. The database is opened when it is first asked, and every method
-    raises BadDatabase where that fails.
+    `given` are references of language models that every request may name (raises UnknownLLM for what is none); where
+    the server answers to this machine alone (`local`), a request may name any other. The database is opened when it is
+    first asked, and every method raises BadDatabase where that fails.
     """
 
     def __init__(
         self, model: Model, browser: Browser, attached: Attached, given: Sequence[str] = (), local: bool = True
     ) -> None:
         self._model, self._browser, self._attached = model, browser, attached
-        self._given = list(dict.fromkeys(given))
+        here = f"local:{model.name}"
+        self._llms = [settings.LLM, *dict.fromkeys(str(read_reference(one)) for one in [here, *given])]
         self._local = local
         self._lock = Lock()
         self._opened: Explanations | None = None
         self._subjects: WeakKeyDictionary[Components, Subjects] = WeakKeyDictionary()
 
     def llms(self) -> dict[str, Any]:
-        """What can be asked for words; nothing is asked for it."""
-        from ..explain.llm import listed
-
-        rows = [row.to_dict() for row in listed(self._references())]
-        return {"rows": rows, "others": self._local}
+        """What can be asked for words. Nothing is asked to find out."""
+        return {"rows": [self._listed(reference) for reference in self._llms], "others": self._local}
 
     def of(self, component: str, autoencoders: Sequence[str] | None) -> dict[str, Any]:
         """All explanations of a component, and what was tried in vain. Raises BadNode."""
@@ -152,6 +152,14 @@ class Explaining:
         """The name of a file and its content."""
         raise NotImplementedError
 
+    def _listed(self, reference: str) -> dict[str, Any]:
+        """A language model as the page lists it."""
+        if reference == settings.LLM:
+            return {"reference": reference, "kind": "lookup", "key": None, "methods": ["lookup"]}
+        url = read_reference(reference).url
+        kind, key = ("local", None) if url is None else ("endpoint", bool(key_of(url)))
+        return {"reference": reference, "kind": kind, "key": key, "methods": None}
+
     @property
     def _kept(self) -> Explanations:
         """What is in the database. Raises BadDatabase."""
@@ -191,16 +199,14 @@ class Explaining:
         )
 
     def _checked(self, reference: str) -> str:
-        """The reference of a language model. Raises Forbidden for one that a request may not name."""
-        if self._local or reference in self._references():
-            return reference
+        """The reference of a language model. Raises UnknownLLM, or Forbidden for one that a request may not name."""
+        named = reference if reference == settings.LLM else str(read_reference(reference))
+        if self._local or named in self._llms:
+            return named
         raise Forbidden(
             "A server that others can reach asks no language models for them but those it was given.",
             "GET /api/llms names them; clew serve --llm gives more.",
         )
-
-    def _references(self) -> list[str]:
-        return list(dict.fromkeys([settings.LLM, f"local:{self._model.name}", *self._given]))
 
 
 def _events(work: Iterator[ExplainProgress]) -> Iterator[bytes]:
