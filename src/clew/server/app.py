@@ -76,6 +76,7 @@ def create_app(
         asking.close()
         jobs.close()
         trainings.close()
+        explaining.close()
 
     app = routed(lifespan)
     app.router.default = Pages()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..atlas import Components
     from ..debug import Model
     from ..explain.recipe import Recipe
-    from ..explain.records import ExplainProgress, Subject
+    from ..explain.records import ExplainProgress, Explanation
     from ..explain.store.explanations import Explanations
     from ..explain.subjects import Subjects
     from .attached import Attached
@@ -52,6 +52,13 @@ class Explaining:
         self._opened: Explanations | None = None
         self._subjects: WeakKeyDictionary[Components, Subjects] = WeakKeyDictionary()
 
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
     def llms(self) -> dict[str, Any]:
         """What can be asked for words. Nothing is asked to find out."""
         return {"rows": [self._listed(reference) for reference in self._llms], "others": self._local}
@@ -67,14 +74,12 @@ class Explaining:
     def best(self, asked: BestRequest) -> dict[str, Any]:
         """The best explanation of each of some components or nodes that has one. Raises BadNode."""
         subjects = self._of(self._browser.components(asked.autoencoders))
-        names: dict[Subject, dict[str, None]] = {}
-        for node in map(parse, asked.components):
-            if node.kind in ("attn", "neuron", "latent"):
-                names.setdefault(subjects.of(node), {})[str(node.component)] = None
-        found = {}
-        for subject, components in names.items():
-            found |= self._kept.best(subject, list(components))
-        return {"rows": [found[name].to_dict() for of in names.values() for name in of if name in found]}
+        nodes = [node.component for node in map(parse, asked.components) if node.kind in ("attn", "neuron", "latent")]
+        named = {str(node): subjects.of(node) for node in nodes}
+        found: dict[str, Explanation] = {}
+        for subject in set(named.values()):
+            found |= self._kept.best(subject, [name for name, of in named.items() if of == subject])
+        return {"rows": [found[name].to_dict() for name in named if name in found]}
 
     def plan(self, asked: ExplainRequest, stop: Stop) -> dict[str, Any]:
         """What explaining would take. Raises Forbidden and what `clew.explain.planned` raises."""

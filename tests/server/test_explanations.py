@@ -1,0 +1,159 @@
+"""Explanations over HTTP: what is kept, what finding and scoring words takes, and what may be asked of whom."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from clew.atlas import Atlas, Components
+from clew.debug import Model
+from clew.explain.records import Baseline, Cost, Explanation, Failure, Problem, Score, Strip, Subject
+from clew.explain.store.explanations import Explanations
+from clew.explain.subjects import subject_of
+from clew.records import Record
+from clew.server.app import create_app
+
+NEURON, HEAD = "neuron.1.7", "attn.2.3"
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A database of each test's own."""
+    monkeypatch.setenv("CLEW_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def kept(home: Path) -> Iterator[Explanations]:
+    explanations = Explanations()
+    yield explanations
+    explanations.close()
+
+
+@pytest.fixture
+def app(model: Model, atlas: Atlas) -> FastAPI:
+    return create_app(model, atlas=atlas.folder)
+
+
+@pytest.fixture(scope="module")
+def components(model: Model, atlas: Atlas) -> Components:
+    return Components(model, atlas)
+
+
+@pytest.fixture(scope="module")
+def subject(components: Components) -> Subject:
+    return subject_of(components, components.named(NEURON))
+
+
+def explanation(subject: Subject, component: str = NEURON, text: str = "names of people", **other: Any) -> Explanation:
+    said: dict[str, Any] = {
+        "llm": "tiny@http://localhost:1/v1", "variant": "examples", "prompt": "examples-1", "atlas": None, "seed": 0,
+        "chosen": True, "cost": Cost(2, 0, 100, 20),
+    }  # fmt: skip
+    return Explanation(subject, component, text, **(said | other))
+
+
+def score(value: float | None, **other: Any) -> Score:
+    strip = Strip("top", 3, 5, [" Mary", " and"], [10.0, 0.5], [9.0, 1.0], None)
+    failed = Strip("random", 4, 0, [" the"], [0.0], None, Failure("malformed", "No JSON."))
+    said: dict[str, Any] = {
+        "scorer": "simulation", "split": "test", "llm": "tiny@http://localhost:1/v1", "method": "json",
+        "prompt": "json-1", "low": -0.5, "high": 0.75, "tokens": 2, "texts": {"top": 1},
+        "failures": [failed.failure], "measures": {"r_squared": 0.25, "top": None},
+        "baselines": [Baseline("table", 0.5)], "cost": Cost(1, 0, 10, 5), "seed": 0, "strips": [strip, failed],
+    }  # fmt: skip
+    return Score(value=value, **(said | other))
+
+
+def plain(record: Record) -> Any:
+    """A record as JSON gives it back."""
+    return json.loads(json.dumps(record.to_dict()))
+
+
+def code(response: Any) -> tuple[int, str]:
+    return response.status_code, response.json()["error"]["code"]
+
+
+def test_all_that_is_kept_of_a_component(client: TestClient, kept: Explanations, subject: Subject) -> None:
+    first = kept.add(explanation(subject, scores=[score(0.5)]))
+    second = kept.add(explanation(subject, text="places", chosen=False, parent=first.id))
+    kept.add(explanation(subject, component="neuron.1.8"))
+    problem = Problem(NEURON, "explain", Failure("timeout", "No answer in 120 s."))
+    kept.problem(subject, problem, "tiny@http://localhost:1/v1")
+    found = client.get(f"/api/components/{NEURON}/explanations").json()
+    assert found == {"component": NEURON, "rows": [plain(second), plain(first)], "problems": [plain(problem)]}
+    assert found["rows"][1]["scores"][0]["strips"] == []
+    assert client.get(f"/api/explanations/{first.id}").json() == plain(first)
+    number = first.scores[0].id
+    assert client.get(f"/api/scores/{number}/strips").json() == {"rows": [plain(one) for one in score(0.5).strips]}
+
+
+def test_what_is_not_there(client: TestClient) -> None:
+    assert client.get(f"/api/components/{NEURON}/explanations").json()["rows"] == []
+    assert code(client.get("/api/components/neuron.1.99999/explanations")) == (422, "bad_node")
+    for path in ("explanations/1", "scores/1/strips"):
+        assert code(client.get(f"/api/{path}")) == (404, "unknown_explanation")
+    assert code(client.delete("/api/explanations/1")) == (404, "unknown_explanation")
+    assert code(client.get(f"/api/explanations/{2**60}")) == (422, "bad_request")
+
+
+def test_the_best_of_many_components_at_once(client: TestClient, kept: Explanations, subject: Subject) -> None:
+    kept.add(explanation(subject, text="worse", scores=[score(0.1)]))
+    best = kept.add(explanation(subject, text="better", scores=[score(0.4)]))
+    kept.add(explanation(subject, text="not chosen", chosen=False, scores=[score(0.9)]))
+    head = kept.add(explanation(subject, component=HEAD))
+    asked = [f"{HEAD}@4<-2", "embed@3", "neuron.1.6@2", f"{NEURON}@5", NEURON, "bias.attn.1", "direct"]
+    found = client.post("/api/explanations/best", json={"components": asked}).json()
+    assert found == {"rows": [plain(head), plain(best)]}
+    assert client.post("/api/explanations/best", json={"components": []}).json() == {"rows": []}
+    assert code(client.post("/api/explanations/best", json={"components": ["neuron"]})) == (422, "bad_node")
+
+
+def test_an_explanation_is_deleted_with_its_scores(client: TestClient, kept: Explanations, subject: Subject) -> None:
+    added = kept.add(explanation(subject, scores=[score(0.5)]))
+    assert client.delete(f"/api/explanations/{added.id}").status_code == 204
+    assert code(client.get(f"/api/scores/{added.scores[0].id}/strips")) == (404, "unknown_explanation")
+
+
+def test_language_models_are_listed_without_their_keys(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.delenv("CLEW_LLM_KEY", raising=False)
+    given = ["gpt-5-mini", "qwen3@http://localhost:8000", "qwen3@http://localhost:8000/v1"]
+    with TestClient(create_app(model, llms=given), base_url="http://127.0.0.1:7410") as client:
+        answer = client.get("/api/llms")
+    assert "0123456789" not in answer.text
+    found = answer.json()
+    assert found["others"] is True
+    assert [(row["reference"], row["kind"], row["key"]) for row in found["rows"]] == [
+        ("lookup", "lookup", None),
+        (f"local:{model.name}", "local", None),
+        ("gpt-5-mini@https://api.openai.com/v1", "endpoint", True),
+        ("qwen3@http://localhost:8000/v1", "endpoint", False),
+    ]
+
+
+def test_a_server_that_others_reach_asks_only_those_it_was_given(model: Model, atlas: Atlas) -> None:
+    app = create_app(model, token="0123456789", atlas=atlas.folder, llms=["qwen3@http://localhost:1/v1"])
+    with TestClient(app, base_url="http://clew.example", headers={"Authorization": "Bearer 0123456789"}) as client:
+        assert client.get("/api/llms").json()["others"] is False
+        asked = {"components": [NEURON], "llm": "qwen3@http://localhost:2/v1"}
+        for path in ("plan", "explain"):
+            assert code(client.post(f"/api/explanations/{path}", json=asked)) == (403, "forbidden")
+        words = {"component": NEURON, "text": "names", "simulator": "local:./elsewhere"}
+        assert code(client.post("/api/explanations/score", json=words)) == (403, "forbidden")
+
+
+def test_a_database_that_cannot_be_opened_is_told_where_it_is_asked(client: TestClient, home: Path) -> None:
+    home.mkdir()
+    (home / "clew.db").write_text("no database at all, and longer than the header of one would have to be " * 20)
+    assert code(client.get("/api/explanations/1")) == (500, "bad_database")
+    assert client.get("/api/status").status_code == 200
+    (home / "clew.db").unlink()
+    assert code(client.get("/api/explanations/1")) == (404, "unknown_explanation")
