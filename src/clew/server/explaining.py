@@ -87,7 +87,9 @@ class Explaining:
 
         components = self._browser.components(asked.autoencoders)
         recipe = self._recipe(asked)
-        return planned(components, asked.components, recipe, explanations=self._kept, stop=stop).to_dict()
+        return planned(
+            components, asked.components, recipe, explanations=self._kept, redo=asked.redo, stop=stop
+        ).to_dict()
 
     def explain(self, asked: ExplainRequest, stop: Stop) -> Iterator[bytes]:
         """The events of explaining. Raises Forbidden and what `clew.explain.explaining` raises."""
@@ -95,7 +97,9 @@ class Explaining:
 
         components = self._browser.components(asked.autoencoders)
         recipe = self._recipe(asked)
-        return _events(explaining(components, asked.components, recipe, explanations=self._kept, stop=stop))
+        return _events(
+            explaining(components, asked.components, recipe, explanations=self._kept, redo=asked.redo, stop=stop)
+        )
 
     def score(self, asked: ScoreRequest, stop: Stop) -> Iterator[bytes]:
         """The events of scoring. Raises Forbidden and what `clew.explain.scoring` raises."""

@@ -1701,7 +1701,7 @@ export interface components {
         };
         /**
          * ExplainRequest
-         * @description Which components to find words for, and how. What is explained already in this way is not explained again.
+         * @description Which components to find words for, and how.
          */
         ExplainRequest: {
             /**
@@ -1761,6 +1761,12 @@ export interface components {
              * @default 0
              */
             seed: number;
+            /**
+             * Redo
+             * @description Explain also what is explained already in this way.
+             * @default false
+             */
+            redo: boolean;
             /**
              * Autoencoders
              * @description Names of autoencoders (GET /api/autoencoders) whose latents are among the components; null: those that the server was given.

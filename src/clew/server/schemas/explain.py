@@ -36,7 +36,7 @@ Words = Annotated[str, Field(min_length=1, max_length=settings.MAX_EXPLANATION_C
 
 
 class ExplainRequest(Request):
-    """Which components to find words for, and how. What is explained already in this way is not explained again."""
+    """Which components to find words for, and how."""
 
     components: list[Annotated[str, Field(max_length=100)]] = Field(
         min_length=1,
@@ -59,6 +59,7 @@ class ExplainRequest(Request):
     scorers: list[ScorerName] = Field(default=["simulation"], min_length=1, max_length=6)
     budget: Budget = None
     seed: Seed = 0
+    redo: bool = Field(default=False, description="Explain also what is explained already in this way.")
     autoencoders: Autoencoders = None
 
 
