@@ -45,13 +45,14 @@ def serving(
 
 
 def test_it_answers_and_stops_on_ctrl_c(tiny: str) -> None:
-    with serving("--model", tiny) as (ready, process):
+    with serving("--model", tiny, "--llm", "qwen3@http://localhost:1") as (ready, process):
         url = ready["url"]
         assert ready["model"]["family"] == "llama"
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
         assert httpx2.get(f"{url}/api/status").json()["model"] == ready["model"]
         answer = httpx2.post(f"{url}/api/debug", json={"prompt": PROMPT}).json()
         assert answer["tokens"][1]["text"] == " Mary"
+        assert httpx2.get(f"{url}/api/llms").json()["rows"][-1]["reference"] == "qwen3@http://localhost:1/v1"
         assert "server" not in httpx2.get(url).headers
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
@@ -124,6 +125,7 @@ def test_a_taken_port_is_told_before_the_model_is_loaded(clew: Run) -> None:
         (("--token", "with spaces in it"), "8 to 200"),
         (("--model", "./nowhere"), "There is no model"),
         (("--model", "./nowhere", "--sae", "./nosae"), "There is no folder or file ./nosae"),
+        (("--model", "./nowhere", "--llm", "qwen3@ftp://localhost"), "not asked by ftp"),
         (("--reload", "--json"), "no one document"),
     ],
     ids=str,

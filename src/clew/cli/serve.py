@@ -84,6 +84,7 @@ def serve(
     as_json: JsonOption = False,
 ) -> None:
     """Serve the page and the API. Ctrl-C stops it."""
+    from ..explain.llm.references import read_reference
     from ..server.security import is_loopback
 
     if token is not None and not _TOKEN.fullmatch(token):
@@ -96,6 +97,8 @@ def serve(
         from ..atlas import Atlas
 
         Atlas.open(located(atlas))  # one that is not there or damaged is told before the model is loaded
+    for reference in llm or ():
+        read_reference(reference)  # likewise what names no language model
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     listening = _listen(host, port)
