@@ -32,6 +32,11 @@ class Explanations:
         self.engine: Engine = engine_of(url)
         self._insert = (sqlite if self.engine.dialect.name == "sqlite" else postgresql).insert
 
+    @property
+    def place(self) -> str:
+        """The address of the database, without a password."""
+        return self.engine.url.render_as_string(hide_password=True)
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
@@ -68,6 +73,12 @@ class Explanations:
         """
         with reading(self.engine) as connection:
             query = selected().where(_of(subject), explanations.c.component == component)
+            return Records(read(connection, query.order_by(explanations.c.id.desc())))
+
+    def named(self, model: str, component: str) -> Records[Explanation]:
+        """The same by the model's name alone, whatever its weights and autoencoders."""
+        with reading(self.engine) as connection:
+            query = selected().where(subjects.c.model == model, explanations.c.component == component)
             return Records(read(connection, query.order_by(explanations.c.id.desc())))
 
     def best(self, subject: Subject, components: Sequence[str]) -> dict[str, Explanation]:
