@@ -1,0 +1,70 @@
+"""What a component does on its examples, as a list: the tokens it fires on and those just before them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+
+from ... import settings
+from ..evidence import Evidence
+from .examples import written
+from .pairs import strongest
+
+TOKENS = 25  # named at most
+BEFORE = 12  # likewise
+LEAST = 0.5  # of 10: a mean below this is not told
+
+
+def tokens(evidence: Evidence) -> str:
+    """Tokens with their mean activation and how often they were seen, strongest first; then what stands before."""
+    on: defaultdict[str, list[float]] = defaultdict(list)
+    after: defaultdict[str, list[float]] = defaultdict(list)
+    for sample in evidence.of("explain"):
+        scaled = np.minimum(evidence.scaled(sample), settings.SCALE).tolist()
+        for at in range(sample.first, len(scaled)):
+            on[sample.tokens[at]].append(scaled[at])
+            if at:
+                after[sample.tokens[at - 1]].append(scaled[at])
+    strong = _rows(on.items(), TOKENS)
+    # A token seen once says nothing that the token after it does not.
+    before = _rows(((token, values) for token, values in after.items() if len(values) > 1), BEFORE)
+    parts = ["Tokens it fires on, with the mean activation and how often each was seen:", *strong]
+    if before:
+        parts += ["", "Tokens after which it fires, with the mean activation of what follows and how often:", *before]
+    return "\n".join(parts)
+
+
+def pairs(evidence: Evidence) -> str:
+    """The same of a head: tokens that read, and tokens that are read, of the strongest pair of each reading token."""
+    readers: defaultdict[str, list[float]] = defaultdict(list)
+    read: defaultdict[str, list[float]] = defaultdict(list)
+    both: defaultdict[str, list[float]] = defaultdict(list)
+    for sample in evidence.of("explain"):
+        for at, source, value in strongest(sample, len(sample.tokens)):
+            scaled = min(settings.SCALE * max(value, 0.0) / evidence.maximum, float(settings.SCALE))
+            reader, seen = sample.tokens[at], sample.tokens[source]
+            readers[reader].append(scaled)
+            if not value > 0:  # then it reads none more than another
+                continue
+            read[seen].append(scaled)
+            both[f"{written(reader)}\t{written(seen)}"].append(scaled)
+    return "\n".join(
+        [
+            "Pairs, the token that reads and the one it reads most, with their mean strength and how often:",
+            *_rows(both.items(), TOKENS, escape=False),
+            "",
+            "Tokens that read, with their mean strength and how often:",
+            *_rows(readers.items(), BEFORE),
+            "",
+            "Tokens that are read, with their mean strength and how often:",
+            *_rows(read.items(), BEFORE),
+        ]
+    )
+
+
+def _rows(seen: Iterable[tuple[str, list[float]]], most: int, escape: bool = True) -> list[str]:
+    means = [(token, sum(values) / len(values), len(values)) for token, values in seen]
+    told = sorted((row for row in means if row[1] >= LEAST), key=lambda row: (-row[1], -row[2], row[0]))[:most]
+    return [f"{written(token) if escape else token}\t{mean:.1f}\t{count}" for token, mean, count in told]
