@@ -138,6 +138,8 @@ def test_any_text_is_named_or_refused(components: Components, text: str) -> None
     try:
         found = selected([text], components)
     except BadNode as error:
-        assert error.message and error.hint
+        found, hint = [], error.hint
     else:
-        assert {str(node) for node in found} <= set(EVERY)
+        hint = "none needed"
+    assert hint
+    assert {str(node) for node in found} <= set(EVERY)
