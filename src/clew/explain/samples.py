@@ -8,9 +8,10 @@ The rules, by what a sample is:
 - **random**: pieces of text from the pool, drawn for the component without looking at what it does there, dealt to
   test, validate and calibrate in turn, SPLIT_RANDOM to each.
 - **near_miss**: pieces from the pool on which the component stays below a tenth of its maximum though they look like
-  its examples, dealt to test and validate in turn, SPLIT_NEAR to each. Half of them have a token that one of its top
-  examples peaks on, each such token in turn, the rarest first. Half are where a component of the same block fires whose
-  activations over the pool go most with its own, the strongest first. Where one half has too few, the other has more.
+  its examples, dealt to test, validate and explain in turn, SPLIT_NEAR to each. Half of them have a token that one of
+  its top examples peaks on, each such token in turn, the rarest first. Half are where a component of the same block
+  fires whose activations over the pool go most with its own, the strongest first. Where one half has too few, the other
+  has more.
 
 Without a pool (heads, imported atlases, latents whose autoencoder is not attached) random samples are the atlas's own,
 and where these are too few the lower bands fill up, as what they are, after the first example of each band went to the
@@ -51,7 +52,7 @@ _FIRES = 0.5  # of its largest in the pool: where a similar component fires
 _RUN = 12  # tokens in a row
 _TOP: tuple[Split, ...] = ("explain", "test", "validate", "calibrate")
 _UNSEEN: tuple[Split, ...] = ("test", "validate", "calibrate")
-_NEAR: tuple[Split, ...] = ("test", "validate")
+_NEAR: tuple[Split, ...] = ("test", "validate", "explain")
 
 _T = TypeVar("_T")
 
@@ -272,7 +273,7 @@ class _Pieces:
         most = len(_NEAR) * settings.SPLIT_NEAR
         by_token = _in_turn([self._quiet(places, quiet) for places in self._peak_tokens(top)])
         by_alike = self._quiet(self._where_alike_fire(), quiet)
-        found = list(islice(by_token, settings.SPLIT_NEAR))
+        found = list(islice(by_token, most // 2))
         found += islice(by_alike, most - len(found))
         found += islice(by_token, most - len(found))
         return [sample for sample, _ in found], tuple(dict.fromkeys(name for _, name in found if name))
