@@ -6,17 +6,27 @@ import type {
   Answer,
   AtlasStatus,
   Autoencoder,
+  BestExplanations,
   Card,
   CoFirings,
   ComparedAnswers,
   Component,
+  ComponentExplanations,
   Example,
+  ExplainPlan,
+  ExplainRequest,
+  Explanation,
   Filters,
   Firings,
+  FoundExplanations,
   Lens,
+  LLMs,
   NodeDetail,
+  NodeExplainRequest,
   NodeList,
+  NodePlan,
   OnPrompt,
+  Overview,
   Pairs,
   Pattern,
   PromptSearch,
@@ -25,6 +35,8 @@ import type {
   Question,
   Rating,
   Report,
+  ScoredText,
+  Source,
   Status,
   TokenCheck,
   TokenList,
@@ -35,6 +47,7 @@ import type {
   TrainPoint,
   TrainRequest,
   Weights,
+  WordsSearch,
 } from "./types";
 
 /** What went wrong, in the server's one shape: a sentence and what to do about it. */
@@ -117,6 +130,25 @@ export const api = {
   stopTraining: (name: string) => call<Training>(`${trainingPath(name)}/stop`, null),
   resumeTraining: (name: string) => call<Training>(`${trainingPath(name)}/resume`, null),
   removeTraining: (name: string) => send("DELETE", trainingPath(name)),
+  llms: (signal?: AbortSignal) => call<LLMs>("/api/llms", undefined, signal),
+  explanations: (id: string, among: Chosen, signal?: AbortSignal) =>
+    call<ComponentExplanations>(componentPath(id, "/explanations", among), undefined, signal),
+  bestExplanations: (ids: readonly string[], among: Chosen, signal?: AbortSignal) =>
+    call<BestExplanations>("/api/explanations/best", { components: ids, autoencoders: among }, signal),
+  removeExplanation: (number: number) => send("DELETE", `/api/explanations/${number}`),
+  scoredTexts: (score: number, signal?: AbortSignal) =>
+    call<{ rows: ScoredText[] }>(`/api/scores/${score}/strips`, undefined, signal),
+  planExplaining: (asked: ExplainRequest, signal?: AbortSignal) =>
+    call<ExplainPlan>("/api/explanations/plan", asked, signal),
+  planNode: (asked: NodeExplainRequest, signal?: AbortSignal) =>
+    call<NodePlan>("/api/explanations/node/plan", asked, signal),
+  explainNode: (asked: NodeExplainRequest, signal?: AbortSignal) =>
+    call<Explanation>("/api/explanations/node", asked, signal),
+  searchWords: (asked: WordsSearch, signal?: AbortSignal) =>
+    call<FoundExplanations>(`/api/explanations/search${query(spelled(asked))}`, undefined, signal),
+  sources: (signal?: AbortSignal) => call<{ rows: Source[] }>("/api/explanations/sources", undefined, signal),
+  overview: (of: Omit<Source, "components">, signal?: AbortSignal) =>
+    call<Overview>(`/api/explanations/overview${query(spelled(of))}`, undefined, signal),
 };
 
 export function autoencoderPath(name: string): string {
@@ -132,6 +164,15 @@ function componentPath(id: string, what: string, among: Chosen, more: Record<str
   const params = new URLSearchParams(more);
   for (const name of among ?? []) params.append("autoencoders", name);
   return `/api/components/${encodeURIComponent(id)}${what}${query(params)}`;
+}
+
+/** The parameters of a GET; what is not given is left out, and a list is one parameter after the other. */
+function spelled(values: object): URLSearchParams {
+  const params = new URLSearchParams();
+  for (const [name, value] of Object.entries(values))
+    for (const one of Array.isArray(value) ? value : [value])
+      if (one !== null && one !== undefined) params.append(name, String(one));
+  return params;
 }
 
 /** What the server answers: to a GET, or to a POST of a body; null is an empty one. */

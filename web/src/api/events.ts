@@ -21,6 +21,14 @@ export interface Streams {
     body: Schemas["CollectRequest"];
     events: { progress: Schemas["CollectProgress"]; done: Schemas["CollectDone"] };
   };
+  "/api/explanations/explain": {
+    body: Schemas["ExplainRequest"];
+    events: { progress: Schemas["ExplainProgress"]; done: Schemas["ExplainProgress"] };
+  };
+  "/api/explanations/score": {
+    body: Schemas["ScoreRequest"];
+    events: { progress: Schemas["ExplainProgress"]; done: Schemas["ExplainProgress"] };
+  };
   "/api/autoencoders/{name}/report": {
     body: Schemas["JudgeRequest"];
     events: { progress: Schemas["EvaluationProgress"]; done: Schemas["Report"] };

@@ -77,3 +77,28 @@ export type Probe = Schemas["Probe"];
 export type LatentSample = Schemas["LatentSample"];
 export type Rating = NonNullable<Schemas["Rated"]["rating"]>;
 export type JudgeProgress = Schemas["EvaluationProgress"];
+
+// Words for components, and how far they can be trusted.
+export type Explanation = Schemas["Explanation"];
+export type Score = Schemas["Score"];
+export type ScorerName = Score["scorer"];
+export type Method = NonNullable<Score["method"]>;
+export type Variant = Explanation["variant"];
+/** One text of a scoring: real activations and simulated ones. */
+export type ScoredText = Schemas["Strip"];
+export type ExplainRequest = Required<Schemas["ExplainRequest"]>;
+export type ScoreRequest = Required<Schemas["ScoreRequest"]>;
+export type NodeExplainRequest = Required<Schemas["NodeExplainRequest"]>;
+export type ExplainPlan = Schemas["ExplainPlan"];
+export type ExplainProgress = Schemas["ExplainProgress"];
+export type NodePlan = Schemas["NodePlan"];
+export type LLMs = Schemas["LLMs"];
+export type ListedLLM = Schemas["ListedLLM"];
+export type ComponentExplanations = Schemas["ComponentExplanations"];
+export type BestExplanations = Schemas["BestExplanations"];
+export type FoundExplanations = Schemas["FoundExplanations"];
+export type WordsSearch = NonNullable<paths["/api/explanations/search"]["get"]["parameters"]["query"]>;
+export type Source = Schemas["Source"];
+export type Overview = Schemas["Overview"];
+export type Group = Schemas["Group"];
+export type Bin = Schemas["Bin"];

@@ -1,26 +1,40 @@
+import { useMemo } from "react";
 import { useCard } from "../api/atlas";
 import { Failure } from "../api/client";
+import { useBest } from "../api/explanations";
 import type { Card, Example } from "../api/types";
 import { activationTint, largest } from "../colour/scale";
 import { restingTones, toneBackground } from "../colour/twoTones";
 import { percent, signed } from "../format/number";
+import { headlineOf } from "../format/score";
 import { Strip } from "./Strip";
 import { TokenText } from "./TokenText";
+import { Trust } from "./Trust";
+import { Words } from "./Words";
 
 /** Tokens of the best example shown before and after its strongest one. */
 const BEFORE = 9;
 const AFTER = 5;
 const PUSHED = 6;
 
-/** A component in short: its best example, how often and how strongly it fires, what it pushes. */
+/** A component in short: its best words if it has any, its best example, how often and how strongly it fires, what it pushes. */
 export function ComponentCard({ id }: { id: string }) {
   const { data, error } = useCard(id);
+  const words = useBest(useMemo(() => [id], [id])).get(id);
   return (
     <div data-testid="component-card" className="flex min-h-24 w-84 max-w-full flex-col gap-1.5">
       <p className="flex items-baseline justify-between gap-3">
         <span className="font-mono font-semibold">{id}</span>
         <span className="text-2xs text-ink-3">{inWords(id)}</span>
       </p>
+      {words && (
+        <div data-testid="card-words">
+          <p className="line-clamp-3 text-sm">
+            <Words text={words.text} />
+          </p>
+          <Trust score={headlineOf(words)} className="text-2xs" />
+        </div>
+      )}
       {error ? (
         <p className="text-bad">
           {error.message} {error instanceof Failure && <span className="text-ink-2">{error.hint}</span>}

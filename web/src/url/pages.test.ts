@@ -15,6 +15,8 @@ test.each([
   ["/c/attn.23.3/", { page: "component", id: "attn.23.3" }],
   ["/c/%zz", { page: "component", id: "%zz" }],
   ["/c/a/b", { page: "debugger" }],
+  ["/explanations", { page: "explanations" }],
+  ["/explanations/", { page: "explanations" }],
   ["/saes", { page: "autoencoders" }],
   ["/saes/", { page: "autoencoders" }],
   ["/saes/trainings", { page: "autoencoders" }],
@@ -90,6 +92,8 @@ test("a component's view survives the address bar", () => {
     layout: "line",
     group: "bands",
     direction: "to",
+    explanation: 12,
+    texts: "near_miss",
   };
   expect(readComponentView(writeComponentView(full))).toEqual(full);
   expect(writeComponentView(readComponentView(""))).toBe("");
@@ -99,6 +103,9 @@ test("a component's view survives the address bar", () => {
 test("a search survives the address bar", () => {
   const full: SearchView = {
     mode: "token",
+    words: "months of the year",
+    by: "gpt@http://localhost:8000/v1",
+    score: -0.2,
     prompt: "a b\n&=",
     bos: true,
     autoencoders: [],

@@ -5,19 +5,23 @@ export type Route =
   | { page: "debugger" }
   | { page: "component"; id: string }
   | { page: "search" }
+  | { page: "explanations" }
   | { page: "autoencoders" }
   | { page: "autoencoder"; name: string }
   | { page: "train" }
   | { page: "training"; name: string };
 
-/** The pages that are about autoencoders, and no prompt. */
+/** The pages that are about autoencoders. */
 export const OF_AUTOENCODERS: readonly Route["page"][] = ["autoencoders", "autoencoder", "train", "training"];
+/** The pages that are about no prompt. */
+export const WITHOUT_PROMPT: readonly Route["page"][] = [...OF_AUTOENCODERS, "explanations"];
 
 /** The page of a path. The debugger answers for every path that no other page has. */
 export function readRoute(path: string): Route {
   const component = /^\/c\/([^/]*)\/?$/.exec(path)?.[1];
   if (component !== undefined) return { page: "component", id: unescaped(component) };
   if (/^\/search\/?$/.test(path)) return { page: "search" };
+  if (/^\/explanations\/?$/.test(path)) return { page: "explanations" };
   const training = /^\/saes\/trainings\/([^/]+)\/?$/.exec(path)?.[1];
   if (training !== undefined) return { page: "training", name: unescaped(training) };
   if (/^\/saes\/train\/?$/.test(path)) return { page: "train" };
@@ -72,6 +76,7 @@ export function searchAddress(asked: Asked | null): string {
 }
 
 export const AUTOENCODERS = "/saes";
+export const EXPLANATIONS = "/explanations";
 export const TRAIN = "/saes/train";
 
 /** The address of what an autoencoder is worth; one of a training is named TRAINING/NAME. */

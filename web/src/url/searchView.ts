@@ -1,21 +1,27 @@
-import type { PromptSearch, PushSearch, TokenSearch } from "../api/types";
+import type { PromptSearch, PushSearch, TokenSearch, WordsSearch } from "../api/types";
 import { COMPONENT_KINDS, type ComponentKind } from "./ids";
 import { type Chosen, list, numbers, oneOf, query, readChosen, whole, writeChosen } from "./params";
 
-export const MODES = ["prompt", "token", "push"] as const;
+export const MODES = ["prompt", "token", "push", "words"] as const;
 export type Mode = (typeof MODES)[number];
+/** The searches by what components do; that by words is one among explanations. */
+export type FiringMode = Exclude<Mode, "words">;
 
 /** What each search can be sorted by; the first is what it opens with. */
 export const SORTS = {
   prompt: ["z", "activation", "ratio", "density", "strong"],
   token: ["share", "examples", "activation", "density", "strong"],
   push: ["push", "density", "strong"],
+  words: ["relevance", "score"],
 } as const satisfies {
   prompt: readonly PromptSearch["sort"][];
   token: readonly TokenSearch["sort"][];
   push: readonly PushSearch["sort"][];
+  words: readonly NonNullable<WordsSearch["sort"]>[];
 };
 export type SortKey = (typeof SORTS)[Mode][number];
+/** What components can be sorted by. */
+export type ColumnKey = (typeof SORTS)[FiringMode][number];
 
 /** Rows of one page of a search. */
 export const PAGE = 50;
@@ -32,6 +38,12 @@ export interface SearchView {
   at: number | null;
   /** The token that is looked for, or that is pushed; null: none was given. */
   token: string | null;
+  /** What explanations have to say; "": anything. */
+  words: string;
+  /** Only words by this explainer; null: by any. */
+  by: string | null;
+  /** The least score; null: any, or none. */
+  score: number | null;
   kinds: ComponentKind[];
   layers: number[];
   /** The largest share of tokens that a component may fire strongly on; null: any. */
@@ -50,6 +62,9 @@ const DEFAULT: SearchView = {
   autoencoders: null,
   at: null,
   token: null,
+  words: "",
+  by: null,
+  score: null,
   kinds: [],
   layers: [],
   density: null,
@@ -70,6 +85,9 @@ export function readSearchView(search: string): SearchView {
     autoencoders: readChosen(params),
     at: whole(params.get("at")),
     token: params.get("token"),
+    words: params.get("words") ?? "",
+    by: params.get("llm") || null,
+    score: correlation(params.get("score")),
     kinds: list(params.get("kinds")).flatMap((kind) => oneOf(COMPONENT_KINDS, kind) ?? []),
     layers: numbers(params.get("layers")),
     density: share(params.get("density")),
@@ -88,6 +106,9 @@ export function writeSearchView(view: SearchView): string {
   writeChosen(params, view.autoencoders);
   if (view.at !== null) params.set("at", String(view.at));
   if (view.token !== null) params.set("token", view.token);
+  if (view.words !== "") params.set("words", view.words);
+  if (view.by !== null) params.set("llm", view.by);
+  if (view.score !== null) params.set("score", String(view.score));
   if (view.kinds.length) params.set("kinds", view.kinds.join(","));
   if (view.layers.length) params.set("layers", view.layers.join(","));
   if (view.density !== null) params.set("density", String(view.density));
@@ -100,6 +121,11 @@ export function writeSearchView(view: SearchView): string {
 function share(text: string | null): number | null {
   const value = text !== null && /^(\d*\.)?\d+(e-\d)?$/.test(text) ? Number(text) : Number.NaN;
   return value >= 0 && value <= 1 ? value : null;
+}
+
+function correlation(text: string | null): number | null {
+  const value = text !== null && /^-?(\d*\.)?\d+$/.test(text) ? Number(text) : Number.NaN;
+  return value >= -1 && value <= 1 ? value : null;
 }
 
 /** Layers as a person writes them, "20-29, 3"; null when they are not to be made sense of. */

@@ -3,7 +3,7 @@ import { useEffect, useMemo, useRef } from "react";
 import { componentQuery, useAtlas, useComponent, useOnPrompt } from "../../api/atlas";
 import { Failure } from "../../api/client";
 import { useStatus } from "../../api/queries";
-import type { Component } from "../../api/types";
+import type { AtlasStatus, Component } from "../../api/types";
 import { useAsked } from "../../components/asked";
 import { Notice } from "../../components/Notice";
 import { useKeys } from "../../components/useKeys";
@@ -14,6 +14,7 @@ import { kindOf, readComponent } from "../../url/ids";
 import { componentAddress } from "../../url/route";
 import { useChosen } from "../../url/useChosen";
 import { NoAtlas } from "../atlas/NoAtlas";
+import { ExplanationsPanel } from "../explain/ExplanationsPanel";
 import { ChooseAutoencoder } from "./ChooseAutoencoder";
 import { ExamplesPanel } from "./ExamplesPanel";
 import { Header } from "./Header";
@@ -82,6 +83,13 @@ function Page({ id }: { id: string }) {
       {status.error && <Notice error={status.error} />}
       <div className="grid grid-cols-[minmax(0,1fr)] items-start gap-3 lg:grid-cols-[minmax(0,1fr)_27rem]">
         <div className="flex min-w-0 flex-col gap-3 max-lg:contents">
+          <ExplanationsPanel
+            id={id}
+            model={status.data?.model.name ?? "smollm2"}
+            refused={refusal(atlas.data, data)}
+            view={view}
+            onChange={change}
+          />
           <OnPromptPanel
             id={id}
             kind={kind}
@@ -142,6 +150,16 @@ function Page({ id }: { id: string }) {
       </div>
     </main>
   );
+}
+
+/** Why no words can be found or scored for a component; null when they can. */
+function refusal(atlas: AtlasStatus | undefined, component: Component | undefined): string | null {
+  if (atlas === undefined) return null;
+  if (atlas.atlas === null)
+    return "Words are found and scored on the examples of an atlas, and there is none of this model yet: collect one below.";
+  return component && component.stats === null
+    ? "Words are found and scored on examples, and this atlas holds none of it."
+    : null;
 }
 
 /** The components before and after this one, read ahead so that the arrow keys answer at once. */

@@ -1,10 +1,12 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useCallback, useMemo, useRef, useState } from "react";
 import { useAutoencoders } from "../../api/autoencoders";
+import { useBest } from "../../api/explanations";
 import { useStatus } from "../../api/queries";
 import type { Status } from "../../api/types";
 import { Notice } from "../../components/Notice";
 import { useKeys } from "../../components/useKeys";
+import { componentOf } from "../../url/ids";
 import { useView } from "../../url/useView";
 import { allFilters, filtersOf, questionOf, type View } from "../../url/view";
 import { AnswerBar } from "./AnswerBar";
@@ -270,6 +272,10 @@ function Explanation({
       return comparedRows(changes, against, measured, { kinds, layers, positions, sources });
     return rowsOf(table.nodes ?? answer.nodes, measured, { kinds, layers, positions, sources });
   }, [changes, against, table.nodes, answer.nodes, measured, kinds, layers, positions, sources]);
+  const words = useBest(
+    useMemo(() => rows.flatMap(({ id }) => componentOf(id) ?? []), [rows]),
+    question.autoencoders,
+  );
   const verifiedRows = useMemo(() => rowsOf([...measured.values()], measured, NO_FILTERS), [measured]);
   const answerRows = useMemo(() => rowsOf(answer.nodes, measured, NO_FILTERS), [answer.nodes, measured]);
   const verifying = measured.size > 0 || run !== null || waiting.size > 0;
@@ -368,6 +374,7 @@ function Explanation({
         active={active}
         waiting={waiting}
         measuredHow={measuredHow(view)}
+        words={words}
         actions={actions}
         onActive={onActive}
         onChange={onChange}

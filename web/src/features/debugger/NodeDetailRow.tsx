@@ -1,5 +1,5 @@
 import type { ReactNode } from "react";
-import type { NodeDetail, NodeEffect, Question, Token } from "../../api/types";
+import type { Explanation, NodeDetail, NodeEffect, Question, Token } from "../../api/types";
 import { effectBackground, largest } from "../../colour/scale";
 import { Button } from "../../components/Button";
 import { ComponentLink } from "../../components/ComponentLink";
@@ -8,6 +8,7 @@ import { Scores } from "../../components/Scores";
 import { TokenText } from "../../components/TokenText";
 import { signed } from "../../format/number";
 import { visible } from "../../format/token";
+import { NodeWords } from "./NodeWords";
 import { useNode } from "./queries";
 
 /** What an opened node does: the output tokens it pushes, the input tokens that excite it. */
@@ -15,11 +16,17 @@ export function NodeDetailRow({
   question,
   node,
   tokens,
+  words,
+  onRow,
   children,
 }: {
   question: Question;
   node: NodeEffect;
   tokens: readonly Token[];
+  /** The best explanation of its component; undefined: there is none. */
+  words: Explanation | undefined;
+  /** Makes another node the one that keys act on. */
+  onRow: (id: string) => void;
   /** The tools of the node. */
   children: ReactNode;
 }) {
@@ -34,6 +41,7 @@ export function NodeDetailRow({
     >
       <div role="cell" className="sticky left-0 max-w-[calc(100vw-2rem)] px-3">
         {children}
+        <NodeWords question={question} node={node.id} words={words} onRow={onRow} />
         {error ? (
           <Notice error={error}>
             <Button onClick={() => refetch()}>Retry</Button>

@@ -1,12 +1,17 @@
-import type { Token } from "../../api/types";
+import type { Explanation, Token } from "../../api/types";
 import { activationBackground, effectBackground } from "../../colour/scale";
 import { ComponentLink } from "../../components/ComponentLink";
 import { Icon } from "../../components/Icon";
 import { TokenText } from "../../components/TokenText";
+import { Trust } from "../../components/Trust";
+import { Words } from "../../components/Words";
 import { signed } from "../../format/number";
+import { headlineOf } from "../../format/score";
 import { type ColumnInfo, disagrees, type Maxima, maximumOf, type Row, valueIn } from "./nodeRows";
 
 export const ROW_HEIGHT = 27;
+/** Pixels that the words of a node's component take, where it has some. */
+export const WORDS_HEIGHT = 18;
 
 /** One node of the table. */
 export function NodeRow({
@@ -21,6 +26,7 @@ export function NodeRow({
   measuredHow,
   maxima,
   columns,
+  words,
   onClick,
   onChoose,
 }: {
@@ -39,6 +45,8 @@ export function NodeRow({
   measuredHow: string;
   maxima: Maxima;
   columns: readonly ColumnInfo[];
+  /** The best explanation of the node's component; undefined: it has none. */
+  words: Explanation | undefined;
   onClick: () => void;
   onChoose: () => void;
 }) {
@@ -50,8 +58,8 @@ export function NodeRow({
       aria-selected={active}
       data-node={row.id}
       onClick={onClick}
-      style={{ height: ROW_HEIGHT }}
-      className={`node-grid cursor-pointer border-b border-line text-xs hover:bg-raised ${
+      style={{ height: ROW_HEIGHT + (words ? WORDS_HEIGHT : 0) }}
+      className={`node-grid cursor-pointer grid-rows-[26px] border-b border-line text-xs hover:bg-raised ${
         active ? "bg-raised shadow-[inset_2px_0_0_var(--focus)]" : "bg-panel"
       }`}
     >
@@ -138,6 +146,18 @@ export function NodeRow({
             </div>
           );
         })}
+      {words && (
+        <div
+          role="cell"
+          data-testid="node-words"
+          className="sticky left-0 col-span-full row-start-2 flex h-4 max-w-[calc(100vw-2rem)] min-w-0 items-baseline gap-2 pr-2 pl-12 text-2xs text-ink-2"
+        >
+          <span className="min-w-0 truncate" title={words.text}>
+            <Words text={words.text} />
+          </span>
+          <Trust score={headlineOf(words)} className="shrink-0 max-sm:hidden" />
+        </div>
+      )}
     </div>
   );
 }

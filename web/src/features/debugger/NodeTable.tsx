@@ -1,6 +1,6 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { type RefObject, useCallback, useEffect, useMemo, useRef, useState } from "react";
-import type { Model, Token } from "../../api/types";
+import type { Explanation, Model, Token } from "../../api/types";
 import { useAsked } from "../../components/asked";
 import { Button } from "../../components/Button";
 import { Icon } from "../../components/Icon";
@@ -18,7 +18,7 @@ import { noEdit, noVerify, zero } from "./edits";
 import { toCsv } from "./exports";
 import { type Actions, NodeActions } from "./NodeActions";
 import { NodeDetailRow } from "./NodeDetailRow";
-import { NodeRow, ROW_HEIGHT } from "./NodeRow";
+import { NodeRow, ROW_HEIGHT, WORDS_HEIGHT } from "./NodeRow";
 import { type ColumnInfo, disagrees, matching, maximaOf, type Row, sorted, sortIn } from "./nodeRows";
 import { questionKey, type Shown } from "./queries";
 import { noTrace, waysOf } from "./trace";
@@ -48,6 +48,7 @@ export function NodeTable({
   active,
   waiting,
   measuredHow,
+  words,
   actions,
   onActive,
   onChange,
@@ -68,6 +69,8 @@ export function NodeTable({
   /** Ids of nodes that are being measured. */
   waiting: ReadonlySet<string>;
   measuredHow: string;
+  /** The best explanation of each component that has one. */
+  words: ReadonlyMap<string, Explanation>;
   actions: Actions;
   onActive: (id: string | null) => void;
   onChange: ChangeView;
@@ -92,10 +95,12 @@ export function NodeTable({
   const openIds = useMemo(() => new Set(view.open), [view.open]);
   const ablated = useMemo(() => new Set(view.edits), [view.edits]);
   const at = active === null ? -1 : rows.findIndex((row) => row.id === active);
+  const wordsOf = (id: string | undefined) => words.get((id && componentOf(id)) ?? "");
   const virtual = useVirtualizer({
     count: rows.length,
     getScrollElement: () => scroller.current,
-    estimateSize: (i) => (openIds.has(rows[i]?.id ?? "") ? 280 : ROW_HEIGHT),
+    estimateSize: (i) =>
+      openIds.has(rows[i]?.id ?? "") ? 280 : ROW_HEIGHT + (wordsOf(rows[i]?.id) ? WORDS_HEIGHT : 0),
     getItemKey: (i) => rows[i]?.id ?? i,
     overscan: 8,
   });
@@ -403,6 +408,7 @@ export function NodeTable({
                       measuredHow={measuredHow}
                       maxima={maxima}
                       columns={columns}
+                      words={wordsOf(row.id)}
                       onClick={() => {
                         onActive(row.id);
                         toggle(row.id);
@@ -415,6 +421,8 @@ export function NodeTable({
                         question={question}
                         node={row}
                         tokens={tokens}
+                        words={wordsOf(row.id)}
+                        onRow={onActive}
                       >
                         <NodeActions
                           node={row}

@@ -6,14 +6,16 @@ import { usePath, useSearch } from "../../url/address";
 import {
   type Asked,
   debuggerAddress,
-  OF_AUTOENCODERS,
   type Route,
   readAsked,
   readRoute,
+  WITHOUT_PROMPT,
 } from "../../url/route";
 import { Collecting } from "../atlas/Collecting";
 import { ComponentPage } from "../component/ComponentPage";
 import { DebuggerPage } from "../debugger/DebuggerPage";
+import { Explaining } from "../explain/Explaining";
+import { ModelPage } from "../explain/ModelPage";
 import { AutoencodersPage } from "../sae/AutoencodersPage";
 import { ReportPage } from "../sae/ReportPage";
 import { TrainingPage } from "../sae/TrainingPage";
@@ -31,8 +33,8 @@ export function App() {
   const example = status.data?.example.prompt ?? null;
   const here = useMemo(() => readAsked(search, example), [search, example]);
   const [kept, setKept] = useState<Asked | null>(null);
-  // Pages of autoencoders have no prompt: the one that was looked at before goes along.
-  const prompted = !OF_AUTOENCODERS.includes(route.page);
+  // Some pages have no prompt: the one that was looked at before goes along.
+  const prompted = !WITHOUT_PROMPT.includes(route.page);
   if (prompted && here !== kept) setKept(here);
   const asked = prompted ? here : (kept ?? here);
   const back = useDebuggerAddress(route.page, search, asked, example);
@@ -51,17 +53,19 @@ export function App() {
     <AskedContext value={asked}>
       <DebuggerContext value={back}>
         <Collecting>
-          <div className="min-h-dvh">
-            <TopBar
-              page={route.page}
-              model={status.data?.model}
-              version={status.data?.version}
-              finder={finder}
-              onHelp={() => setHelping(true)}
-            />
-            <Page route={route} />
-            {helping && <Help page={route.page} onClose={() => setHelping(false)} />}
-          </div>
+          <Explaining>
+            <div className="min-h-dvh">
+              <TopBar
+                page={route.page}
+                model={status.data?.model}
+                version={status.data?.version}
+                finder={finder}
+                onHelp={() => setHelping(true)}
+              />
+              <Page route={route} />
+              {helping && <Help page={route.page} onClose={() => setHelping(false)} />}
+            </div>
+          </Explaining>
         </Collecting>
       </DebuggerContext>
     </AskedContext>
@@ -74,6 +78,8 @@ function Page({ route }: { route: Route }) {
       return <ComponentPage named={route.id} />;
     case "search":
       return <SearchPage />;
+    case "explanations":
+      return <ModelPage />;
     case "autoencoders":
       return <AutoencodersPage />;
     case "autoencoder":

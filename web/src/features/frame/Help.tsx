@@ -23,6 +23,9 @@ const KEYS: Record<Route["page"], Keys> = {
   ],
   component: [
     ["← / →", "the component before / after this one"],
+    ["e", "explain it: by whom, scored by what, at what cost"],
+    ["w", "write words of your own for it, or edit those shown, and score them"],
+    ["s", "real against simulated activations"],
     ["/", "edit the prompt"],
   ],
   search: [
@@ -41,6 +44,10 @@ const KEYS: Record<Route["page"], Keys> = {
     ["j / k", "next / previous latent of the sample"],
     ["r / u / d", "rate it readable / unclear / dead"],
   ],
+  explanations: [
+    ["j / k", "next / previous explanation of the list"],
+    ["Enter or c", "the component’s page"],
+  ],
   training: [["l", "losses, FVU and L0 on a logarithmic axis"]],
   train: [],
 };
@@ -52,6 +59,7 @@ const TITLES: Record<Route["page"], string> = {
   autoencoders: "Autoencoders",
   autoencoder: "What an autoencoder is worth",
   training: "A training",
+  explanations: "Explanations of a model",
   train: "A new training",
 };
 
@@ -85,6 +93,18 @@ const WORDS = [
   [
     "Atlas",
     "what every head and neuron does over a corpus: its strongest and random examples, how often and how strongly it fires. clew collect makes one",
+  ],
+  [
+    "Explanation",
+    "words for what a component does in general, found from examples of the atlas, and scored on others that whoever wrote them never saw",
+  ],
+  [
+    "Simulation score",
+    "how well the words alone say where a component fires: the correlation of simulated and real activations over all tokens of the test texts. 1 is perfect, 0 worth nothing",
+  ],
+  [
+    "Baselines",
+    "what a score would be without words: table looks each token up in the examples, mean says the same everywhere, shuffled takes the answers to other texts. Words that do not beat the table say no more than a list of tokens",
   ],
   [
     "z",
@@ -152,6 +172,7 @@ const PAGES = [
   "autoencoders",
   "autoencoder",
   "training",
+  "explanations",
 ] as const satisfies readonly Route["page"][];
 
 function KeyList({ title, keys }: { title: string; keys: Keys }) {

@@ -14,6 +14,7 @@ import {
   type Asked,
   AUTOENCODERS,
   componentAddress,
+  EXPLANATIONS,
   OF_AUTOENCODERS,
   type Route,
   searchAddress,
@@ -21,6 +22,7 @@ import {
 } from "../../url/route";
 import { useCollecting } from "../atlas/Collecting";
 import { shareDone } from "../atlas/progress";
+import { useExplaining } from "../explain/Explaining";
 
 const ICONS = { light: "sun", system: "system", dark: "moon" } as const;
 
@@ -58,6 +60,9 @@ export function TopBar({
         <Tab href={AUTOENCODERS} current={OF_AUTOENCODERS.includes(page)}>
           Autoencoders
         </Tab>
+        <Tab href={EXPLANATIONS} current={page === "explanations"}>
+          Explanations
+        </Tab>
       </nav>
       {model && (
         <p className="min-w-0 truncate text-xs text-ink-2 max-lg:hidden">
@@ -70,6 +75,7 @@ export function TopBar({
       <div className="ml-auto flex shrink-0 items-center gap-2 max-sm:w-full sm:order-none max-sm:order-last">
         <CollectingNote />
         <TrainingNote page={page} />
+        <ExplainingNote />
         <GoTo model={model} finder={finder} asked={asked} />
       </div>
       <div className="flex shrink-0 items-center gap-2 max-sm:ml-auto">
@@ -185,6 +191,17 @@ function CollectingNote() {
   return (
     <p role="status" className="num text-2xs text-ink-2" title="An atlas is being collected">
       collecting {progress ? reached(shareDone(progress), 1) : "…"}
+    </p>
+  );
+}
+
+/** Explaining goes on as well. */
+function ExplainingNote() {
+  const { running, progress } = useExplaining();
+  if (!running) return null;
+  return (
+    <p role="status" className="num text-2xs text-ink-2" title="Components are being explained">
+      explaining {progress?.total ? reached(progress.done + progress.failed, progress.total) : "…"}
     </p>
   );
 }

@@ -1,8 +1,9 @@
 import { useState } from "react";
 import { useAutoencoders } from "../../api/autoencoders";
+import { useSources } from "../../api/explanations";
 import type { Model } from "../../api/types";
 import { Button } from "../../components/Button";
-import { percent } from "../../format/number";
+import { percent, signed } from "../../format/number";
 import { COMPONENT_KINDS, type ComponentKind } from "../../url/ids";
 import { readLayers, type SearchView, writeLayers } from "../../url/searchView";
 
@@ -11,6 +12,7 @@ const KIND_NAMES: Record<ComponentKind, string> = {
   neuron: "neurons",
   latent: "latents",
 };
+const SCORES = [0, 0.2, 0.4, 0.6, 0.8] as const;
 const DENSITIES = [0.1, 0.01, 0.001, 0.0001] as const;
 
 export type Ask = (part: Partial<SearchView>, how?: "push" | "replace") => void;
@@ -129,40 +131,89 @@ export function Filters({
           className="h-6.5 w-24 rounded border border-line-strong bg-page px-1.5 text-xs text-ink aria-invalid:border-bad"
         />
       </label>
-      <label
-        className={`flex items-center gap-1.5 ${hasAtlas ? "" : "opacity-50"}`}
-        title={
-          hasAtlas
-            ? "Leaves out components that are always on: strong is above an eighth of the largest activation"
-            : "How often a component fires is known from an atlas, and there is none"
-        }
-      >
-        strong on at most
-        <select
-          value={view.density ?? ""}
-          aria-label="Strong on at most"
-          disabled={!hasAtlas}
-          onChange={(event) =>
-            onAsk({ density: event.target.value === "" ? null : Number(event.target.value) })
+      {view.mode === "words" ? (
+        <OfWords view={view} onAsk={onAsk} />
+      ) : (
+        <label
+          className={`flex items-center gap-1.5 ${hasAtlas ? "" : "opacity-50"}`}
+          title={
+            hasAtlas
+              ? "Leaves out components that are always on: strong is above an eighth of the largest activation"
+              : "How often a component fires is known from an atlas, and there is none"
           }
-          className="h-6.5 rounded border border-line bg-panel px-1 text-xs text-ink"
         >
-          <option value="">any share</option>
-          {[...new Set([...DENSITIES, ...(view.density === null ? [] : [view.density])])]
-            .sort((one, other) => other - one)
-            .map((density) => (
-              <option key={density} value={density}>
-                {percent(density)} of tokens
-              </option>
-            ))}
-        </select>
-      </label>
+          strong on at most
+          <select
+            value={view.density ?? ""}
+            aria-label="Strong on at most"
+            disabled={!hasAtlas}
+            onChange={(event) =>
+              onAsk({ density: event.target.value === "" ? null : Number(event.target.value) })
+            }
+            className="h-6.5 rounded border border-line bg-panel px-1 text-xs text-ink"
+          >
+            <option value="">any share</option>
+            {[...new Set([...DENSITIES, ...(view.density === null ? [] : [view.density])])]
+              .sort((one, other) => other - one)
+              .map((density) => (
+                <option key={density} value={density}>
+                  {percent(density)} of tokens
+                </option>
+              ))}
+          </select>
+        </label>
+      )}
       {problem !== null && (
         <p role="alert" className="text-bad">
           {problem}.
         </p>
       )}
     </div>
+  );
+}
+
+/** Whose words, and how well they have to score. */
+function OfWords({ view, onAsk }: { view: SearchView; onAsk: Ask }) {
+  const sources = useSources();
+  const explainers = [...new Set((sources.data ?? []).map(({ llm }) => llm))].sort();
+  const scores = [...new Set([...SCORES, ...(view.score === null ? [] : [view.score])])].sort(
+    (one, other) => one - other,
+  );
+  return (
+    <>
+      <label className="flex items-center gap-1.5">
+        words by
+        <select
+          aria-label="Words by"
+          value={view.by ?? ""}
+          onChange={(event) => onAsk({ by: event.target.value || null })}
+          className="h-6.5 max-w-56 rounded border border-line bg-panel px-1 text-xs text-ink"
+        >
+          <option value="">anyone</option>
+          {[...new Set([...explainers, ...(view.by === null ? [] : [view.by])])].map((llm) => (
+            <option key={llm}>{llm}</option>
+          ))}
+        </select>
+      </label>
+      <label className="flex items-center gap-1.5" title="Leaves out words that were not scored as well">
+        score at least
+        <select
+          aria-label="Score at least"
+          value={view.score ?? ""}
+          onChange={(event) =>
+            onAsk({ score: event.target.value === "" ? null : Number(event.target.value) })
+          }
+          className="h-6.5 rounded border border-line bg-panel px-1 text-xs text-ink"
+        >
+          <option value="">any</option>
+          {scores.map((score) => (
+            <option key={score} value={score}>
+              {signed(score)}
+            </option>
+          ))}
+        </select>
+      </label>
+    </>
   );
 }
 

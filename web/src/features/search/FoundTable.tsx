@@ -1,21 +1,26 @@
-import { useEffect, useState } from "react";
+import { useEffect, useMemo, useState } from "react";
 import { useOpened } from "../../api/autoencoders";
-import type { Token } from "../../api/types";
+import { useBest } from "../../api/explanations";
+import type { Explanation, Token } from "../../api/types";
 import { activationBackground, effectBackground, largest } from "../../colour/scale";
 import { useAsked } from "../../components/asked";
-import { Button, CopyButton } from "../../components/Button";
+import { CopyButton } from "../../components/Button";
 import { ComponentLink } from "../../components/ComponentLink";
 import { Notice } from "../../components/Notice";
+import { Pager } from "../../components/Pager";
 import { Panel } from "../../components/Panel";
 import { SaveButton } from "../../components/SaveButton";
 import { SortHeader } from "../../components/SortHeader";
 import { TokenText } from "../../components/TokenText";
+import { Trust } from "../../components/Trust";
 import { useActiveRow } from "../../components/useActiveRow";
 import { useKeys } from "../../components/useKeys";
+import { Words } from "../../components/Words";
 import { count } from "../../format/number";
+import { headlineOf } from "../../format/score";
 import { go } from "../../url/address";
 import { componentAddress } from "../../url/route";
-import { PAGE, type SearchView } from "../../url/searchView";
+import { type FiringMode, PAGE, type SearchView } from "../../url/searchView";
 import { COLUMNS, type Column, type Found, needsAtlas } from "./columns";
 import { type Asking, type Results, search, toCsv, toPython } from "./requests";
 
@@ -42,12 +47,13 @@ export function FoundTable({
   onAsk: (part: Partial<SearchView>, how?: "push" | "replace") => void;
   onPage: (page: number) => void;
 }) {
-  const { view, sort } = asking;
+  const { view, mode, sort } = asking;
   const asked = useAsked();
   const autoencoders = useOpened();
-  const columns = COLUMNS[view.mode];
+  const columns = COLUMNS[mode];
   const [failed, setFailed] = useState<Error | null>(null);
   const rows = results?.rows ?? [];
+  const words = useBest(useMemo(() => (results?.rows ?? []).map(({ id }) => id), [results]));
   const { active, setActive, move, body } = useActiveRow(rows.length);
   // biome-ignore lint/correctness/useExhaustiveDependencies: other results have another first row
   useEffect(() => setActive(-1), [results, setActive]);
@@ -64,8 +70,6 @@ export function FoundTable({
   const all = (spell: (found: readonly Found[]) => string) =>
     search(asking, 0, EXPORTED).then(({ rows }) => spell(rows));
   const total = results?.total ?? 0;
-  const first = view.page * PAGE;
-  const last = Math.max(0, Math.ceil(total / PAGE) - 1);
   const exported =
     total === 0
       ? "There is nothing to export"
@@ -84,7 +88,7 @@ export function FoundTable({
               file="clew-components.csv"
               disabled={total === 0}
               title={exported}
-              text={() => all((found) => toCsv(view, found))}
+              text={() => all((found) => toCsv(mode, found))}
               onFailed={setFailed}
             />
             <SaveButton
@@ -99,7 +103,7 @@ export function FoundTable({
       }
     >
       {failed && <Notice error={failed} className="mx-3 mb-2" />}
-      {view.mode === "prompt" && !hasAtlas && (
+      {mode === "prompt" && !hasAtlas && (
         <p className="border-t border-line px-3 py-1 text-2xs text-ink-3">
           Sorted by activation alone: how unusual one is for its component is known from an atlas, and there
           is none.
@@ -112,7 +116,7 @@ export function FoundTable({
         </div>
       ) : total === 0 ? (
         <p className="border-t border-line px-3 py-10 text-center text-ink-2">
-          {NOTHING[view.mode]}{" "}
+          {NOTHING[mode]}{" "}
           {(view.kinds.length > 0 || view.layers.length > 0 || view.density !== null) && (
             <button
               type="button"
@@ -129,7 +133,7 @@ export function FoundTable({
             <thead>
               <tr className="border-b border-line text-ink-2">
                 <th className="sticky left-0 z-[1] bg-panel px-3 text-left font-normal">Component</th>
-                {view.mode === "prompt" && <th className="px-2 text-left font-normal">At</th>}
+                {mode === "prompt" && <th className="px-2 text-left font-normal">At</th>}
                 {columns.map(({ key, label, title }) => (
                   <SortHeader
                     key={key}
@@ -138,13 +142,13 @@ export function FoundTable({
                     on={sort === key}
                     ascending={view.ascending}
                     refused={
-                      !hasAtlas && needsAtlas(view.mode, key) ? "It needs an atlas, and there is none." : null
+                      !hasAtlas && needsAtlas(mode, key) ? "It needs an atlas, and there is none." : null
                     }
                     onSort={(ascending) => onAsk({ sort: key, ascending }, "replace")}
                   />
                 ))}
                 {/* Takes what is left of a wide window, so that numbers stay beside their names. */}
-                <td className="md:w-auto" />
+                <th className="px-3 text-left font-normal md:w-auto!">{words.size > 0 && "Explanation"}</th>
               </tr>
             </thead>
             <tbody ref={body}>
@@ -153,8 +157,9 @@ export function FoundTable({
                   key={`${row.id} ${row.position}`}
                   row={row}
                   columns={columns}
-                  tokens={view.mode === "prompt" ? (results.tokens ?? []) : null}
+                  tokens={mode === "prompt" ? (results.tokens ?? []) : null}
                   maxima={columns.map(({ key }) => largest(rows.map((other) => other[key] ?? 0)))}
+                  words={words.get(row.id)}
                   active={i === active}
                   onChoose={() => setActive(i)}
                 />
@@ -163,35 +168,12 @@ export function FoundTable({
           </table>
         </div>
       )}
-      {total > PAGE && (
-        <nav
-          aria-label="Pages of results"
-          className="flex items-center justify-end gap-2 border-t border-line px-3 py-1.5 text-xs text-ink-2"
-        >
-          <span className="num">
-            {count(Math.min(first + 1, total))}–{count(Math.min(first + PAGE, total))} of {count(total)}
-          </span>
-          <Button
-            disabled={view.page === 0}
-            title={view.page === 0 ? "This is the first page" : "The page before"}
-            onClick={() => onPage(Math.min(view.page - 1, last))}
-          >
-            Previous
-          </Button>
-          <Button
-            disabled={view.page >= last}
-            title={view.page >= last ? "This is the last page" : "The next page"}
-            onClick={() => onPage(view.page + 1)}
-          >
-            Next
-          </Button>
-        </nav>
-      )}
+      <Pager page={view.page} size={PAGE} total={total} onPage={onPage} />
     </Panel>
   );
 }
 
-const NOTHING: Record<SearchView["mode"], string> = {
+const NOTHING: Record<FiringMode, string> = {
   prompt: "No component fires there.",
   token: "No component has a top example on this token.",
   push: "No component pushes this token.",
@@ -202,6 +184,7 @@ function FoundRow({
   columns,
   tokens,
   maxima,
+  words,
   active,
   onChoose,
 }: {
@@ -211,6 +194,8 @@ function FoundRow({
   tokens: readonly Token[] | null;
   /** The largest size in each column of this page. */
   maxima: readonly number[];
+  /** Its best explanation; undefined: it has none. */
+  words: Explanation | undefined;
   active: boolean;
   onChoose: () => void;
 }) {
@@ -253,7 +238,16 @@ function FoundRow({
           </td>
         );
       })}
-      <td />
+      <td className="max-w-0 min-w-64 px-3">
+        {words && (
+          <span className="flex items-baseline gap-2" data-testid="found-words">
+            <span className="min-w-0 truncate" title={words.text}>
+              <Words text={words.text} />
+            </span>
+            <Trust score={headlineOf(words)} className="shrink-0 text-2xs" />
+          </span>
+        )}
+      </td>
     </tr>
   );
 }

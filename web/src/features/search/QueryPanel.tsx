@@ -24,6 +24,7 @@ const MODES = [
     label: "Pushes a token",
     title: "Which components write an output token, by their weights",
   },
+  { value: "words", label: "By explanation", title: "Which components are said to do something, in words" },
 ] as const;
 
 /** What is searched for, and among which components. */
@@ -71,6 +72,8 @@ export function QueryPanel({
             field={field}
             onAsk={onAsk}
           />
+        ) : view.mode === "words" ? (
+          <WordsInput view={view} field={field} onAsk={onAsk} />
         ) : (
           <TokenInput
             key={view.mode}
@@ -171,6 +174,31 @@ function PromptField({
         </fieldset>
       )}
     </>
+  );
+}
+
+function WordsInput({
+  view,
+  field,
+  onAsk,
+}: {
+  view: SearchView;
+  field: RefObject<(HTMLTextAreaElement & HTMLInputElement) | null>;
+  onAsk: Ask;
+}) {
+  const [draft, setDraft] = useDraft(view.words, (words) => onAsk({ words }, "replace"));
+  return (
+    <input
+      ref={field}
+      type="search"
+      aria-label="Words"
+      value={draft}
+      maxLength={2000}
+      placeholder="Words that an explanation holds, such as: month names"
+      onChange={(event) => setDraft(event.target.value)}
+      onKeyDown={(event) => event.key === "Escape" && draft === "" && event.currentTarget.blur()}
+      className="h-7 w-full max-w-xl rounded border border-line-strong bg-page px-2 text-xs"
+    />
   );
 }
 

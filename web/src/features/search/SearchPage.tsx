@@ -12,8 +12,9 @@ import { NoAtlas } from "../atlas/NoAtlas";
 import { FoundTable } from "./FoundTable";
 import { QueryPanel } from "./QueryPanel";
 import { askingOf, search } from "./requests";
+import { WordsFound } from "./WordsFound";
 
-/** Which components fire on a text, have their examples on a token, or push one. */
+/** Which components fire on a text, have their examples on a token, push one, or are said to do something. */
 export function SearchPage() {
   const [view, change] = useQueryString(readSearchView, writeSearchView);
   const status = useStatus();
@@ -39,7 +40,7 @@ export function SearchPage() {
   /** Another question begins at its first page. */
   const ask = (part: Partial<SearchView>, how: "push" | "replace" = "push") =>
     change({ page: 0, ...part }, how);
-  const none = atlas.data !== undefined && info === null;
+  const none = atlas.data !== undefined && info === null && view.mode !== "words";
   return (
     <main className="mx-auto flex max-w-[1680px] flex-col gap-3 p-3">
       {status.error && <Notice error={status.error} />}
@@ -64,7 +65,9 @@ export function SearchPage() {
           problem={atlas.data?.problem ?? null}
         />
       )}
-      {asking === null && view.mode !== "prompt" ? (
+      {view.mode === "words" ? (
+        <WordsFound view={view} onAsk={ask} onPage={(page) => change({ page })} />
+      ) : asking === null && view.mode !== "prompt" ? (
         !none || view.mode === "push" ? (
           <Empty>
             {view.mode === "token"

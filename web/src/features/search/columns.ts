@@ -1,6 +1,6 @@
 import type { Firings, PushMatches, TokenMatches } from "../../api/types";
 import { percent, signed } from "../../format/number";
-import type { Mode, SortKey } from "../../url/searchView";
+import type { ColumnKey, FiringMode } from "../../url/searchView";
 
 /** A component that a search found, with what each search says of one. */
 export type Found = { id: string } & Partial<
@@ -8,7 +8,7 @@ export type Found = { id: string } & Partial<
 >;
 
 export interface Column {
-  key: SortKey;
+  key: ColumnKey;
   label: string;
   title: string;
   /** An amount is emerald, an effect blue or orange, by the largest of the page. */
@@ -36,7 +36,7 @@ const STRONG: Column = {
   show: share,
 };
 
-export const COLUMNS: Record<Mode, readonly Column[]> = {
+export const COLUMNS: Record<FiringMode, readonly Column[]> = {
   prompt: [
     {
       key: "z",
@@ -102,6 +102,6 @@ export const COLUMNS: Record<Mode, readonly Column[]> = {
 };
 
 /** What cannot be sorted by without an atlas. */
-export function needsAtlas(mode: Mode, key: SortKey): boolean {
+export function needsAtlas(mode: FiringMode, key: ColumnKey): boolean {
   return mode === "token" || (mode === "prompt" ? key !== "activation" : key !== "push");
 }

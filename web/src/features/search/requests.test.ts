@@ -30,7 +30,7 @@ test("the program asks what the page asks", () => {
 
 test("a table is exported in full precision, and what is not there is empty", () => {
   const rows = [{ id: "neuron.5.200", position: 3, activation: 0.123456789, z: null, ratio: null }];
-  expect(toCsv({ mode: "prompt" }, rows)).toBe(
+  expect(toCsv("prompt", rows)).toBe(
     "id,position,z,activation,ratio,density,strong\r\nneuron.5.200,3,,0.123456789,,,\r\n",
   );
 });

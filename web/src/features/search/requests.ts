@@ -2,7 +2,7 @@ import { api } from "../../api/client";
 import type { Token } from "../../api/types";
 import { csvText } from "../../format/csv";
 import { args, many, opened, pythonText } from "../../format/python";
-import { PAGE, type SearchView, SORTS, type SortKey } from "../../url/searchView";
+import { type ColumnKey, type FiringMode, PAGE, type SearchView, SORTS } from "../../url/searchView";
 import { COLUMNS, type Found, needsAtlas } from "./columns";
 
 /** One page of what was found; `tokens` are the prompt's, where one was asked about. */
@@ -15,27 +15,30 @@ export interface Results {
 /** A search that can be asked as it stands. */
 export interface Asking {
   view: SearchView;
+  mode: FiringMode;
   prompt: string;
-  sort: SortKey;
+  sort: ColumnKey;
 }
 
 /** What the view asks for; null while it asks for nothing. Without an atlas it is sorted by what there is. */
 export function askingOf(view: SearchView, example: string | undefined, hasAtlas: boolean): Asking | null {
   const prompt = view.prompt ?? example;
-  if (view.mode === "prompt" ? !prompt : !view.token) return null;
-  if (view.mode === "token" && !hasAtlas) return null;
-  const wished = view.sort ?? SORTS[view.mode][0];
-  const possible = hasAtlas || !needsAtlas(view.mode, wished);
+  const { mode } = view;
+  if (mode === "words" || (mode === "prompt" ? !prompt : !view.token)) return null;
+  if (mode === "token" && !hasAtlas) return null;
+  const wished = (SORTS[mode] as readonly ColumnKey[]).find((key) => key === view.sort) ?? SORTS[mode][0];
+  const possible = hasAtlas || !needsAtlas(mode, wished);
   return {
     view,
+    mode,
     prompt: prompt ?? "",
-    sort: possible ? wished : view.mode === "prompt" ? "activation" : "push",
+    sort: possible ? wished : mode === "prompt" ? "activation" : "push",
   };
 }
 
 /** Asks the server for `limit` of the found components, from the `offset`th on. */
 export async function search(
-  { view, prompt, sort }: Asking,
+  { view, mode, prompt, sort }: Asking,
   offset: number,
   limit: number,
   signal?: AbortSignal,
@@ -52,7 +55,7 @@ export async function search(
   // The sort is one of this mode's: readSearchView and askingOf see to that.
   const by = { ...among, sort: sort as never };
   const token = view.token ?? "";
-  switch (view.mode) {
+  switch (mode) {
     case "prompt":
       return api.searchPrompt({ ...by, prompt, bos: view.bos, position: view.at }, signal);
     case "token":
@@ -63,9 +66,9 @@ export async function search(
 }
 
 /** The rows as CSV with a header, in full precision; what is not there is empty. */
-export function toCsv(view: Pick<SearchView, "mode">, rows: readonly Found[]): string {
-  const keys = COLUMNS[view.mode].map(({ key }) => key);
-  const place = view.mode === "prompt" ? ["position" as const] : [];
+export function toCsv(mode: FiringMode, rows: readonly Found[]): string {
+  const keys = COLUMNS[mode].map(({ key }) => key);
+  const place = mode === "prompt" ? ["position" as const] : [];
   return csvText(
     ["id", ...place, ...keys],
     rows.map((row) => [row.id, ...place.map((key) => row[key]), ...keys.map((key) => row[key])]),
@@ -77,11 +80,11 @@ const METHODS = { prompt: "search_prompt", token: "search_token", push: "search_
 /** A Python program that prints the same page of the same search. */
 export function toPython(
   model: string,
-  { view, prompt, sort }: Asking,
+  { view, mode, prompt, sort }: Asking,
   autoencoders: readonly string[],
 ): string {
   const asked =
-    view.mode === "prompt"
+    mode === "prompt"
       ? [pythonText(prompt), view.at === null ? "" : `position=${view.at}`, view.bos ? "bos=True" : ""]
       : [pythonText(view.token ?? "")];
   const call = args(
@@ -98,7 +101,7 @@ export function toPython(
     "",
     `model = clew.load(${pythonText(model)})`,
     opened(autoencoders),
-    `found = components.${METHODS[view.mode]}(${call})`,
+    `found = components.${METHODS[mode]}(${call})`,
     "print(found.total)",
     "print(found)",
     "",

@@ -1,0 +1,129 @@
+import type { Group, Overview, Source } from "../../api/types";
+import { csvText } from "../../format/csv";
+import { CAME_FROM } from "../../format/score";
+import { COMPONENT_KINDS, type ComponentKind } from "../../url/ids";
+import type { SourceKey } from "../../url/overviewView";
+import { oneOf } from "../../url/params";
+
+export const KIND_NAMES: Record<ComponentKind, string> = {
+  attn: "heads",
+  neuron: "neurons",
+  latent: "latents",
+};
+
+/** One value of a chart: a mean over `n` components, and what the token table reaches on them. */
+export interface Point {
+  x: number;
+  y: number;
+  n: number;
+  deviation: number | null;
+  table: number | null;
+}
+
+export function sourceKey({ model, llm, variant, scorer, simulator }: SourceKey): string {
+  return [model, llm, variant, scorer, simulator].join("\n");
+}
+
+/** A source in one line; the model is named where it is another than the one that is open. */
+export function sourceText(source: SourceKey, model: string | undefined): string {
+  const { llm, variant, scorer, simulator } = source;
+  const words = llm === "lookup" ? "lookup" : `${llm}, ${CAME_FROM[variant]}`;
+  const judged = simulator === llm ? scorer : `${scorer} by ${simulator || "its authors"}`;
+  return `${source.model === model ? "" : `${source.model}: `}${words} · ${judged}`;
+}
+
+/** What is shown unless something else is asked for: of the loaded model that with most components. */
+export function firstSource(sources: readonly Source[], model: string | undefined): Source | null {
+  const own = sources.filter((source) => source.model === model);
+  return (own.length ? own : sources).reduce<Source | null>(
+    (most, source) => (most === null || source.components > most.components ? source : most),
+    null,
+  );
+}
+
+/** The kinds that have scores, those with most first. */
+export function kindsOf(overviews: readonly Overview[]): ComponentKind[] {
+  const counts = new Map<ComponentKind, number>();
+  for (const { kinds } of overviews)
+    for (const { kind, n } of kinds) {
+      const known = oneOf(COMPONENT_KINDS, kind);
+      if (known) counts.set(known, (counts.get(known) ?? 0) + n);
+    }
+  return [...counts].sort(([, one], [, other]) => other - one).map(([kind]) => kind);
+}
+
+/** Mean scores of one kind, layer by layer. */
+export function byLayer({ layers }: Pick<Overview, "layers">, kind: ComponentKind | null): Point[] {
+  return layers
+    .filter((group): group is Group & { layer: number } => group.layer !== null && group.kind === kind)
+    .sort((one, other) => one.layer - other.layer)
+    .map(({ layer, mean, n, deviation, table }) => ({ x: layer, y: mean, n, deviation, table }));
+}
+
+/** Mean scores by the middle of each bin of log10 density. */
+export function byDensity({ density }: Pick<Overview, "density">): Point[] {
+  return density.flatMap(({ low, high, n, mean }) =>
+    mean === null ? [] : [{ x: (low + high) / 2, y: mean, n, deviation: null, table: null }],
+  );
+}
+
+/** All numbers of an overview as one CSV: what each is of, and over how many. */
+export function overviewCsv(overviews: readonly Overview[]): string {
+  return csvText(
+    [
+      "model",
+      "llm",
+      "variant",
+      "scorer",
+      "simulator",
+      "of",
+      "kind",
+      "low",
+      "high",
+      "n",
+      "mean",
+      "deviation",
+      "table",
+    ],
+    overviews.flatMap(({ source, kinds, layers, distribution, density }) => {
+      const { model, llm, variant, scorer, simulator } = source;
+      const own = [model, llm, variant, scorer, simulator];
+      return [
+        ...kinds.map((group) => [
+          ...own,
+          "kind",
+          group.kind,
+          null,
+          null,
+          group.n,
+          group.mean,
+          group.deviation,
+          group.table,
+        ]),
+        ...layers.map((group) => [
+          ...own,
+          "layer",
+          group.kind,
+          group.layer,
+          group.layer,
+          group.n,
+          group.mean,
+          group.deviation,
+          group.table,
+        ]),
+        ...distribution.map((bin) => [...own, "score", null, bin.low, bin.high, bin.n, bin.mean, null, null]),
+        ...density.map((bin) => [
+          ...own,
+          "log10 density",
+          null,
+          bin.low,
+          bin.high,
+          bin.n,
+          bin.mean,
+          null,
+          null,
+        ]),
+      ];
+    }),
+  );
+}
