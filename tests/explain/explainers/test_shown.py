@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ NEURON, HEAD = Node("neuron", 0, 0), Node("attn", 0, 0)
 
 def sample(
     tokens: list[str],
-    activations: list[float],
+    activations: Sequence[float],
     kind: SampleKind = "top",
     split: Split = "explain",
     first: int = 0,
@@ -67,7 +68,7 @@ def test_tokens_that_do_not_count_have_no_level() -> None:
 def test_texts_of_other_splits_are_in_no_prompt() -> None:
     seen = [sample([" seen"], [2], kind) for kind in ("top", "band", "near_miss", "random")]
     others = [
-        sample([f" {split}{kind}"], [9], kind, split, pairs=[(0, 0, 9)])  # type: ignore[arg-type]
+        sample([f" {split}{kind}"], [9], kind, split, pairs=[(0, 0, 9)])
         for split in ("calibrate", "validate", "test")
         for kind in ("top", "band", "near_miss", "random")
     ]
