@@ -15,6 +15,7 @@ from clew.atlas import Atlas, Components
 from clew.debug import Model
 from clew.explain.records import Baseline, Cost, Explanation, Failure, Problem, Score, Strip, Subject
 from clew.explain.store.explanations import Explanations
+from clew.explain.store.overview import overview
 from clew.explain.subjects import subject_of
 from clew.records import Record
 from clew.server.app import create_app
@@ -113,6 +114,45 @@ def test_the_best_of_many_components_at_once(client: TestClient, kept: Explanati
     assert found == {"rows": [plain(head), plain(best)]}
     assert client.post("/api/explanations/best", json={"components": []}).json() == {"rows": []}
     assert code(client.post("/api/explanations/best", json={"components": ["neuron"]})) == (422, "bad_node")
+
+
+def test_explanations_are_found_by_their_words(client: TestClient, kept: Explanations, subject: Subject) -> None:
+    names = kept.add(explanation(subject, text="names of people", scores=[score(0.2)]))
+    places = kept.add(explanation(subject, component=HEAD, text="names of places", llm="lookup", scores=[score(0.6)]))
+    kept.add(explanation(Subject("another", "f"), text="names of another model's"))
+
+    def found(**params: Any) -> Any:
+        return client.get("/api/explanations/search", params=params).json()
+
+    assert found(q="name", sort="score") == {"total": 2, "rows": [plain(places), plain(names)]}
+    assert found(q="name", sort="score", limit=1, offset=1) == {"total": 2, "rows": [plain(names)]}
+    assert found(q="people")["rows"] == [plain(names)]
+    assert found(kinds=["attn"])["rows"] == found(layers=[2])["rows"] == found(llm="lookup")["rows"] == [plain(places)]
+    assert found(min_score=0.5)["total"] == 1
+    assert found(q='"of people" AND (')["total"] == 0
+    assert code(client.get("/api/explanations/search", params={"sort": "id"})) == (422, "bad_request")
+
+
+def test_the_model_as_a_whole(client: TestClient, kept: Explanations, subject: Subject) -> None:
+    assert client.get("/api/explanations/sources").json() == {"rows": []}
+    assert code(client.get("/api/explanations/overview")) == (404, "unknown_explanation")
+    for number, value in enumerate((0.5, 0.25, None)):
+        kept.add(explanation(subject, component=f"neuron.1.{number}", scores=[score(value)]))
+    kept.add(explanation(subject, component=HEAD, variant="tokens", llm="lookup", scores=[score(0.9)]))
+    kept.add(explanation(Subject("another", None), scores=[score(-0.5)]))
+    (large, *others) = client.get("/api/explanations/sources").json()["rows"]
+    assert (large["model"], large["llm"], large["components"]) == (subject.model, "tiny@http://localhost:1/v1", 3)
+    assert {(row["model"], row["llm"]) for row in others} == {
+        (subject.model, "lookup"), ("another", "tiny@http://localhost:1/v1")
+    }  # fmt: skip
+    found = client.get("/api/explanations/overview").json()
+    assert found == plain(overview(kept, subject.model, "tiny@http://localhost:1/v1"))
+    assert (found["explained"], found["scored"], found["failed"], found["mean"]) == (3, 2, 1, 0.375)
+    simulated = {"llm": "lookup", "simulator": "tiny@http://localhost:1/v1"}
+    assert client.get("/api/explanations/overview", params=simulated).json()["mean"] == 0.9
+    assert client.get("/api/explanations/overview", params={"model": "another"}).json()["mean"] == -0.5
+    asked = {"scorer": "detection"}
+    assert code(client.get("/api/explanations/overview", params=asked)) == (404, "unknown_explanation")
 
 
 def test_an_explanation_is_deleted_with_its_scores(client: TestClient, kept: Explanations, subject: Subject) -> None:

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from .. import settings
-from ..errors import Forbidden, UsageError
-from ..explain.llm.keys import key_of
-from ..explain.llm.references import read_reference
+from ..errors import Forbidden, UnknownExplanation, UsageError
 from ..explain.records import ScorerName, Variant
-from ..nodes import parse
+from ..nodes import Node, parse
 from .answers import encode
 from .events import event
 from .jobs import Stop
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from ..atlas import Components
     from ..debug import Model
     from ..explain.recipe import Recipe
-    from ..explain.records import ExplainProgress, Explanation
+    from ..explain.records import ExplainProgress, Explanation, Subject
     from ..explain.store.explanations import Explanations
     from ..explain.subjects import Subjects
     from .attached import Attached
@@ -46,7 +44,7 @@ class Explaining:
     ) -> None:
         self._model, self._browser, self._attached = model, browser, attached
         here = f"local:{model.name}"
-        self._llms = [settings.LLM, *dict.fromkeys(str(read_reference(one)) for one in [here, *given])]
+        self._llms = list(dict.fromkeys(map(_uniform, [settings.LLM, here, *given])))
         self._local = local
         self._lock = Lock()
         self._opened: Explanations | None = None
@@ -139,12 +137,18 @@ class Explaining:
         return {"rows": self._kept.strips(number).to_dict()}
 
     def search(self, words: str, **asked: Any) -> dict[str, Any]:
-        """One page of the loaded model's explanations that have these words."""
-        raise NotImplementedError
+        """One page of the loaded model's explanations that have these words; `asked` as `search` in the store takes."""
+        from ..explain.store.search import search
+
+        model = self._subject
+        found = search(self._kept, words, model=model.model, fingerprint=model.fingerprint, **asked)
+        return {"total": found.total, "rows": found.to_dict()}
 
     def sources(self) -> dict[str, Any]:
         """What there is to see an overview of, of every model."""
-        raise NotImplementedError
+        from ..explain.store.overview import sources
+
+        return {"rows": sources(self._kept).to_dict()}
 
     def overview(
         self,
@@ -155,7 +159,20 @@ class Explaining:
         simulator: str | None,
     ) -> dict[str, Any]:
         """An overview of the source with most components that is as asked. Raises UnknownExplanation for none."""
-        raise NotImplementedError
+        from ..explain.store.overview import overview, sources
+
+        of = model or self._subject.model
+        for one in sources(self._kept, of):
+            asked = ((llm, one.llm), (variant, one.variant), (scorer, one.scorer), (simulator, one.simulator))
+            if all(wanted in (None, there) for wanted, there in asked):
+                found = overview(
+                    self._kept, of, one.llm, variant=one.variant, scorer=one.scorer, simulator=one.simulator
+                )
+                return found.to_dict()
+        raise UnknownExplanation(
+            f"No component of {of} is explained and scored in this way.",
+            "GET /api/explanations/sources tells the ways.",
+        )
 
     def export(self, format: str, components: Sequence[str] | None) -> tuple[str, Iterator[bytes]]:
         """The name of a file and its content."""
@@ -165,6 +182,9 @@ class Explaining:
         """A language model as the page lists it."""
         if reference == settings.LLM:
             return {"reference": reference, "kind": "lookup", "key": None, "methods": ["lookup"]}
+        from ..explain.llm.keys import key_of
+        from ..explain.llm.references import read_reference
+
         url = read_reference(reference).url
         kind, key = ("local", None) if url is None else ("endpoint", bool(key_of(url)))
         return {"reference": reference, "kind": kind, "key": key, "methods": None}
@@ -178,6 +198,11 @@ class Explaining:
             if self._opened is None:
                 self._opened = Explanations()
             return self._opened
+
+    @property
+    def _subject(self) -> Subject:
+        """The loaded model, without an autoencoder."""
+        return self._of(self._browser.components([])).of(Node("neuron", 0, 0))
 
     def _of(self, components: Components) -> Subjects:
         """Whose these components are."""
@@ -209,13 +234,20 @@ class Explaining:
 
     def _checked(self, reference: str) -> str:
         """The reference of a language model. Raises UnknownLLM, or Forbidden for one that a request may not name."""
-        named = reference if reference == settings.LLM else str(read_reference(reference))
+        named = _uniform(reference)
         if self._local or named in self._llms:
             return named
         raise Forbidden(
             "A server that others can reach asks no language models for them but those it was given.",
             "GET /api/llms names them; clew serve --llm gives more.",
         )
+
+
+def _uniform(reference: str) -> str:
+    """A reference as it is stored and compared. Raises UnknownLLM."""
+    from ..explain.llm.references import read_reference
+
+    return reference if reference == settings.LLM else str(read_reference(reference))
 
 
 def _events(work: Iterator[ExplainProgress]) -> Iterator[bytes]:
