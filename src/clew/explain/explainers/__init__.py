@@ -1,5 +1,7 @@
 """Words for components from a language model: prompts, candidates, revision, and a node in its prompt."""
 
 from .explainer import LLMExplainer
+from .node import estimate_node, explain_node
+from .revision import revise
 
-__all__ = ["LLMExplainer"]
+__all__ = ["LLMExplainer", "estimate_node", "explain_node", "revise"]

@@ -35,8 +35,9 @@ def words_of(answer: Answer, question: Question) -> str | Failure:
     if isinstance(text, Failure):
         return text
     line, ended = _first_line(text)
-    if _REFUSAL.match(line):
-        return Failure("refused", f"It would not answer: {line[:LONGEST]}")
+    refused = refusal(line)
+    if refused is not None:
+        return refused
     sentence, whole = _first_sentence(_unquoted(_LABEL.sub("", _MARKS.sub("", line))))
     words = _unquoted(_OPENING.sub("", sentence)).rstrip(" ,;:")
     if not any(character.isalnum() for character in words):
@@ -58,6 +59,11 @@ def said(answer: Answer) -> str | Failure:
     if not text:
         return Failure("malformed", "The answer is empty.")
     return text
+
+
+def refusal(text: str) -> Failure | None:
+    """A failure where a text refuses to answer."""
+    return Failure("refused", f"It would not answer: {text[:LONGEST]}") if _REFUSAL.match(text) else None
 
 
 def repeats(words: str, question: Question) -> bool:
