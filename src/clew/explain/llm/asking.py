@@ -7,15 +7,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import replace
 from threading import Event, Lock
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ...errors import BudgetSpent, Cancelled, LLMFailed
-from ...models.tape import Stop
 from ..records import Cost
 from ..store.answers import Answers
 from .budget import Ledger
 from .client import Answer, Capabilities, Request
 from .waiting import given_up
+
+if TYPE_CHECKING:
+    from ...models.tape import Stop
 
 _LOOKS = 0.05  # seconds between two looks at whether to give up
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from ...errors import LLMFailed
-from ...models.tape import Stop
 from ..records import Cost
+
+if TYPE_CHECKING:
+    from ...models.tape import Stop
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from threading import Lock, Semaphore
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tenacity
 
 from ...errors import LLMFailed, UnknownLLM
-from ...models.tape import Stop
 from ..store.answers import Answers
 from .budget import Ledger
 from .client import Answer, Capabilities, Request
@@ -18,6 +17,9 @@ from .references import Reference
 from .replies import chat_answer, completion_answer, used
 from .waiting import LONGEST, Gate, pause, turn
 from .wire import Passing, Refused, Wire, checked, told
+
+if TYPE_CHECKING:
+    from ...models.tape import Stop
 
 FIRST_WAIT = 0.5  # seconds before the second try, on average; twice that before the third, and so on
 _LONGEST_BACKOFF = 30.0  # seconds, where the server does not ask for more

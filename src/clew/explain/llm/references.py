@@ -63,7 +63,7 @@ def read_url(text: str) -> str:
             "Leave it out, and put the key into the environment as CLEW_LLM_KEY.",
         )
     if parts.scheme not in ("http", "https"):
-        raise UnknownLLM(f"A language model is not asked by {parts.scheme}.", "Write http://… or https://….")
+        raise UnknownLLM("Language models are asked by http and https alone.", "Write MODEL@http://HOST:PORT/v1.")
     if parts.query or parts.fragment:
         raise UnknownLLM(
             "The address of the language model has a query or fragment, and addresses are stored.",

@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from threading import Lock, Semaphore
+from typing import TYPE_CHECKING
 
 from ...errors import Cancelled
-from ...models.tape import Stop
+
+if TYPE_CHECKING:
+    from ...models.tape import Stop
 
 LONGEST = 600.0  # seconds that a server may ask to wait; whoever says more is not asked again now
 
