@@ -20,6 +20,10 @@ from clew.explain.subjects import subject_of
 from clew.records import Record
 from clew.server.app import create_app
 
+from ..explain.conftest import scripted as scripted
+from ..explain.llm.server import Fault, Scripted, says
+from .conftest import QUESTION
+
 NEURON, HEAD = "neuron.1.7", "attn.2.3"
 
 
@@ -188,6 +192,56 @@ def test_a_server_that_others_reach_asks_only_those_it_was_given(model: Model, a
             assert code(client.post(f"/api/explanations/{path}", json=asked)) == (403, "forbidden")
         words = {"component": NEURON, "text": "names", "simulator": "local:./elsewhere"}
         assert code(client.post("/api/explanations/score", json=words)) == (403, "forbidden")
+
+
+NODE = {**QUESTION, "node": "neuron.2.5@9"}
+
+
+def chat(text: str) -> Fault:
+    """An endpoint's answer."""
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    used = {"prompt_tokens": 70, "completion_tokens": 30, "total_tokens": 100}
+    return says({"id": "1", "object": "x", "created": 1, "model": "m", "choices": [choice], "usage": used})
+
+
+def test_a_node_in_its_prompt_is_put_in_words_that_cite_rows(
+    client: TestClient, kept: Explanations, subject: Subject, scripted: Scripted
+) -> None:
+    kept.add(explanation(subject, component="neuron.2.5", text="words after a comma"))
+    scripted.always = chat("It fires on the comma [2] and matters little [3, 5].")
+    asked = {**NODE, "llm": scripted.reference}
+    plan = client.post("/api/explanations/node/plan", json=asked).json()
+    assert (plan["llm"], plan["requests"]) == (scripted.reference, 1)
+    assert plan["prompt_tokens"] > 100 and plan["money"] is None
+    assert scripted.asked == []
+    found = client.post("/api/explanations/node", json=asked).json()
+    (request,) = scripted.asked
+    assert "in general it does this: words after a comma" in request.text
+    assert found["text"] == "It fires on the comma [2] and matters little [3, 5]."
+    assert (found["node"], found["component"], found["variant"]) == ("neuron.2.5@9", "neuron.2.5", "node")
+    assert [row[:3] for row in found["cited"]] == ["[2]", "[3]", "[5]"]
+    assert found["question"] == f"{QUESTION['prompt']}\n' Mary' rather than ' John', after token 13"
+    assert found == plain(kept.get(found["id"]))
+    # Asked again it is known; and it is not what the component does in general.
+    assert client.post("/api/explanations/node", json=asked).json()["cost"]["known"] == 1
+    assert len(scripted.asked) == 1
+    best = client.post("/api/explanations/best", json={"components": ["neuron.2.5"]}).json()["rows"]
+    assert [row["text"] for row in best] == ["words after a comma"]
+
+
+def test_words_of_a_node_that_cite_nothing_are_none(
+    client: TestClient, kept: Explanations, subject: Subject, scripted: Scripted
+) -> None:
+    scripted.always = chat("It is a nice neuron.")
+    answer = client.post("/api/explanations/node", json={**NODE, "llm": scripted.reference})
+    assert code(answer) == (502, "llm_failed")
+    assert "cites none" in answer.json()["error"]["message"]
+    assert [one.failure.kind for one in kept.problems(subject, "neuron.2.5")] == ["malformed"]
+    assert kept.of(subject, "neuron.2.5") == []
+    for node in ("embed@3", "neuron.2.5", "direct"):
+        refused = client.post("/api/explanations/node", json={**NODE, "node": node, "llm": scripted.reference})
+        assert code(refused) == (422, "bad_node")
+    assert code(client.post("/api/explanations/node", json={**NODE, "llm": "lookup"})) == (404, "unknown_llm")
 
 
 def test_a_database_that_cannot_be_opened_is_told_where_it_is_asked(client: TestClient, home: Path) -> None:

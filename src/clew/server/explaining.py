@@ -6,23 +6,27 @@ subject model takes turns with it, pass by pass (`SubjectModel.lock`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from .. import settings
-from ..errors import Forbidden, UnknownExplanation, UsageError
+from ..errors import BadNode, Forbidden, LLMFailed, UnknownExplanation, UsageError
 from ..explain.records import ScorerName, Variant
 from ..nodes import Node, parse
-from .answers import encode
+from .answers import Answers, encode
 from .events import event
 from .jobs import Stop
 from .schemas.explain import BestRequest, ExplainRequest, NodeExplainRequest, ScoreRequest
+from .schemas.questions import Question
 
 if TYPE_CHECKING:
     from ..atlas import Components
-    from ..debug import Model
+    from ..debug import Model, Run
+    from ..explain.llm.client import LLM
     from ..explain.recipe import Recipe
     from ..explain.records import ExplainProgress, Explanation, Subject
     from ..explain.store.explanations import Explanations
@@ -71,8 +75,10 @@ class Explaining:
 
     def best(self, asked: BestRequest) -> dict[str, Any]:
         """The best explanation of each of some components or nodes that has one. Raises BadNode."""
+        from ..atlas.plan import KINDS
+
         subjects = self._of(self._browser.components(asked.autoencoders))
-        nodes = [node.component for node in map(parse, asked.components) if node.kind in ("attn", "neuron", "latent")]
+        nodes = [node.component for node in map(parse, asked.components) if node.kind in KINDS]
         named = {str(node): subjects.of(node) for node in nodes}
         found: dict[str, Explanation] = {}
         for subject in set(named.values()):
@@ -104,25 +110,56 @@ class Explaining:
         from ..explain.pipeline import scoring
 
         components = self._browser.components(asked.autoencoders)
+        node = components.named(asked.component)
         words = asked.explanation if asked.text is None else asked.text
         if words is None or (asked.text is not None and asked.explanation is not None):
             raise UsageError("Give either text or explanation.", "The text is kept as one more explanation.")
-        author = {} if asked.author is None else {"author": asked.author}
+        for number in (asked.explanation, asked.parent):
+            if number is not None:
+                self._check(number, self._of(components).of(node))
         recipe = self._recipe(asked)
+        author = {} if asked.author is None else {"author": asked.author}
         return _events(
             scoring(
-                components, asked.component, words, recipe, explanations=self._kept, parent=asked.parent, stop=stop,
-                **author,
+                components, str(node), words, recipe, explanations=self._kept, parent=asked.parent, stop=stop, **author
             )
-        )  # fmt: skip
+        )
 
     def plan_node(self, asked: NodeExplainRequest, stop: Stop) -> dict[str, Any]:
-        """What explaining a node in its prompt would take. Raises Forbidden, BadNode, and what `Model.debug` raises."""
-        raise NotImplementedError
+        """What explaining a node in its prompt would take: it is measured for that. Raises what `explain_node` does."""
+        from ..explain.explainers.node import estimate_node
+
+        node, known = self._node(asked)
+        run = Answers(self._model, self._attached).run(asked, stop)
+        with self._asked(asked) as llm:
+            takes = estimate_node(llm, run, node, known, stop=stop)
+            return {"llm": llm.reference, "money": None, **asdict(takes)}
 
     def explain_node(self, asked: NodeExplainRequest, stop: Stop) -> dict[str, Any]:
-        """A node in its prompt, in words; kept. Raises Forbidden, LLMFailed, BadNode, and what `Model.debug` raises."""
-        raise NotImplementedError
+        """A node in its prompt, in words, which are kept.
+
+        Raises Forbidden, UnknownLLM, LLMFailed, BudgetSpent, BadNode, and what `Model.debug` raises.
+        """
+        from ..explain.explainers.node import explain_node
+        from ..explain.records import Explanation, Failure, Problem
+
+        node, known = self._node(asked)
+        subject, component = known.subjects.of(node), str(node.component)
+        # A run of its own: those of the debugger are worked on by its thread.
+        run = Answers(self._model, self._attached).run(asked, stop)
+        with self._asked(asked) as llm:
+            draft = explain_node(llm, run, node, known, seed=asked.seed, stop=stop)
+        if isinstance(draft, Failure):
+            self._kept.problem(subject, Problem(component, "node", draft), llm.reference)
+            raise LLMFailed(draft.message, "Ask again with another seed, or another language model.", draft.kind)
+        added = self._kept.add(
+            Explanation(
+                subject=subject, component=component, text=draft.text, llm=draft.llm, variant=draft.variant,
+                prompt=draft.prompt, atlas=None, seed=asked.seed, chosen=True, cost=draft.cost, node=str(node),
+                question=_question(asked, run), cited=draft.cited,
+            )
+        )  # fmt: skip
+        return added.to_dict()
 
     def get(self, number: int) -> dict[str, Any]:
         """One explanation, of any model. Raises UnknownExplanation."""
@@ -211,6 +248,37 @@ class Explaining:
         with self._lock:
             return self._subjects.setdefault(components, Subjects(components))
 
+    def _node(self, asked: NodeExplainRequest) -> tuple[Node, Known]:
+        """The node that is asked about, and what is known of others. Raises BadNode."""
+        from ..atlas.plan import KINDS
+
+        node = parse(asked.node)
+        if node.kind not in KINDS or node.position is None:
+            raise BadNode(f"{node} is put in no words.", "Name a head, neuron or latent at one token.")
+        return node, Known(self._kept, self._of(self._browser.components(asked.autoencoders)))
+
+    @contextmanager
+    def _asked(self, asked: NodeExplainRequest) -> Iterator[LLM]:
+        """The language model of a request. Raises Forbidden or UnknownLLM."""
+        from ..explain.llm import Budget, open_llm
+        from ..explain.store import answers
+
+        llm = open_llm(
+            self._checked(asked.llm), answers=answers.Answers(self._kept.engine), budget=Budget(tokens=asked.budget),
+            subject=self._model.subject,
+        )  # fmt: skip
+        try:
+            yield llm
+        finally:
+            llm.close()
+
+    def _check(self, number: int, subject: Subject) -> None:
+        """Raises UnknownExplanation for one that is not there, and UsageError for another model's."""
+        of = self._kept.get(number).subject
+        # Of imported ones the weights are not known.
+        if of != replace(subject, fingerprint=of.fingerprint and subject.fingerprint):
+            raise UsageError(f"Explanation {number} is of another model or autoencoder.", "Open it with that one.")
+
     def _recipe(self, asked: ExplainRequest | ScoreRequest) -> Recipe:
         """What is asked for as a recipe. Raises Forbidden."""
         from ..explain.recipe import Recipe
@@ -241,6 +309,38 @@ class Explaining:
             "A server that others can reach asks no language models for them but those it was given.",
             "GET /api/llms names them; clew serve --llm gives more.",
         )
+
+
+class Known(Mapping[str, str]):
+    """The best words of each component that has some, by its id; each is looked up when it is asked for."""
+
+    def __init__(self, kept: Explanations, subjects: Subjects) -> None:
+        self.subjects = subjects
+        self._kept = kept
+        self._found: dict[str, str] = {}
+
+    def __getitem__(self, component: str) -> str:
+        if component not in self._found:
+            best = self._kept.best(self.subjects.of(parse(component)), [component])
+            self._found[component] = best[component].text
+        return self._found[component]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def _question(asked: Question, run: Run) -> str:
+    """What was asked, for a person to read."""
+    sides = (
+        ", ".join(repr(token.text) for token in side) for side in (run.direction.targets, run.direction.distractors)
+    )
+    targets, distractors = sides
+    wanted = f"{targets} rather than {distractors or 'the others'}, after token {run.direction.position}"
+    more = [f"with {edit}" for edit in asked.edits] + [f"through {step}" for step in asked.trace]
+    return "\n".join([asked.prompt, wanted, *more])
 
 
 def _uniform(reference: str) -> str:

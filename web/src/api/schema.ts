@@ -2431,7 +2431,8 @@ export interface components {
         };
         /**
          * NodePlan
-         * @description What explaining a node in its prompt would take at most, before anything is asked.
+         * @description What explaining a node in its prompt would take at most, before anything is asked. `money` is null: no price is
+         *     known.
          */
         NodePlan: {
             /** Llm */

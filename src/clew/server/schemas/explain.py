@@ -362,7 +362,8 @@ class Strips(Reply):
 
 
 class NodePlan(Reply):
-    """What explaining a node in its prompt would take at most, before anything is asked."""
+    """What explaining a node in its prompt would take at most, before anything is asked. `money` is null: no price is
+    known."""
 
     llm: str
     requests: int
