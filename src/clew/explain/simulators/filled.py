@@ -1,0 +1,134 @@
+"""Simulating a text by a JSON document that the model fills in: for endpoints that tell no log-probabilities.
+
+An answer that is not the document that was asked for, token by token, is a failure, and never zeros.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ... import settings
+from ...errors import LLMFailed
+from ...models.tape import Stop
+from ..documents import document_of
+from ..evidence import Sample
+from ..explainers.answers import said
+from ..explainers.questions import Question, estimate
+from ..llm.client import LLM, Answer, Request
+from ..records import Cost, Failure, Method
+from ..roles import Estimate, Simulation
+from ..spelling import spelled
+from .shots import SHOTS
+
+PROMPT = "json-1"  # raised whenever the same text would be asked about in other words
+
+_TASK = (
+    "A component of a language model fires on some tokens of a text and not on others. From what it fires on, fill in "
+    "how strongly it fires on each token of a text, from 0, not at all, to 10. Most tokens have 0. Answer with the "
+    "same JSON document, every token as it stands and every null replaced by a whole number."
+)
+_ROOM = 64  # tokens that an answer may have more than the document needs
+
+
+class Filled:
+    """One question a text."""
+
+    method: Method = "json"
+    prompt = PROMPT
+
+    def __init__(self, llm: LLM) -> None:
+        self._llm = llm
+
+    @property
+    def reference(self) -> str:
+        """The language model's."""
+        return self._llm.reference
+
+    def simulate(
+        self, words: str, samples: Sequence[Sample], stop: Stop | None = None
+    ) -> tuple[list[Simulation | Failure], Cost]:
+        """A text is a failure when its answer is no JSON, has other tokens or fewer, a number that is none or out of
+        range (malformed), or ended too early (truncated)."""
+        answers = self._llm.ask_all([self._request(words, sample.tokens) for sample in samples], stop)
+        cost = sum((answer.cost for answer in answers if isinstance(answer, Answer)), Cost())
+        return [_read(answer, sample.tokens) for answer, sample in zip(answers, samples, strict=True)], cost
+
+    def estimate(self, words: str, samples: Sequence[Sample]) -> Estimate:
+        """A request a text, and answers as long as its documents."""
+        return estimate(self._llm, [self._request(words, sample.tokens) for sample in samples])
+
+    def _request(self, words: str, tokens: Sequence[str]) -> Request:
+        document = _document(tokens, [settings.SCALE] * len(tokens))
+        longest = estimate(self._llm, [Request(prompt=document)]).prompt_tokens + _ROOM
+        question = Question(_TASK, _shots(), _shown(words, tokens), "Filled in:", longest)
+        return replace(question.request(self._llm.capabilities), json=self._llm.capabilities.json)
+
+
+@cache
+def _shots() -> tuple[tuple[str, str], ...]:
+    """Of each example one text in which it fires, of the last one that is near as well."""
+    found = []
+    for shot in SHOTS:
+        evidence = shot.evidence
+        samples = evidence.samples[:1] if shot is not SHOTS[-1] else (evidence.samples[0], evidence.samples[-1])
+        found += [
+            (_shown(shot.words, one.tokens), _document(one.tokens, evidence.levels(one).tolist())) for one in samples
+        ]
+    return tuple(found)
+
+
+def _shown(words: str, tokens: Sequence[str]) -> str:
+    return f"It fires on: {spelled(words)}\n{_document(tokens, [None] * len(tokens))}"
+
+
+def _document(tokens: Sequence[str], activations: Sequence[int | None]) -> str:
+    rows = [{"token": token, "activation": activation} for token, activation in zip(tokens, activations, strict=True)]
+    return json.dumps({"activations": rows}, ensure_ascii=False)
+
+
+def _read(answer: Answer | LLMFailed, tokens: Sequence[str]) -> Simulation | Failure:
+    if isinstance(answer, LLMFailed):
+        return Failure(answer.kind, answer.message)
+    if answer.finish == "length":
+        return Failure("truncated", "The answer was not at its end.")
+    text = said(answer)
+    if isinstance(text, Failure):
+        return text
+    try:
+        return Simulation(np.array(_activations(document_of(text), tokens), np.float64))
+    except _Malformed as wrong:
+        return Failure("malformed", str(wrong))
+
+
+class _Malformed(Exception):
+    """What is wrong with an answer."""
+
+
+def _activations(document: Any, tokens: Sequence[str]) -> list[float]:
+    rows = document.get("activations") if isinstance(document, dict) else document
+    if not isinstance(rows, list):
+        raise _Malformed("The answer is not the JSON document that was asked for.")
+    if len(rows) != len(tokens):
+        raise _Malformed(f"The answer has {len(rows)} tokens and not {len(tokens)}.")
+    found = []
+    for row, token in zip(rows, tokens, strict=True):
+        written = row.get("token") if isinstance(row, dict) else None
+        # Spaces at its ends tell a token's place in the text, which the list tells as well.
+        if not isinstance(written, str) or written.strip() != token.strip():
+            raise _Malformed(f"The answer has {_shortly(written)} where the text has {_shortly(token)}.")
+        value = row.get("activation")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= settings.SCALE:
+            raise _Malformed(f"{_shortly(value)} is no activation from 0 to {settings.SCALE}.")
+        found.append(float(value))
+    return found
+
+
+def _shortly(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:39]}…"
