@@ -91,7 +91,7 @@ class Explanations:
                     _of(subject),
                     explanations.c.component.in_(some),
                     explanations.c.chosen,
-                    explanations.c.node.is_(None),
+                    explanations.c.variant != "node",
                 )
                 for row in connection.execute(query):
                     other = found.get(row.component)
@@ -178,7 +178,7 @@ class Explanations:
         """The best explanation of each component, of all or of some, in the order of the model: for export."""
         if components is None:
             names = select(explanations.c.component).where(
-                _of(subject), explanations.c.chosen, explanations.c.node.is_(None)
+                _of(subject), explanations.c.chosen, explanations.c.variant != "node"
             )
             with reading(self.engine) as connection:
                 ordered = names.group_by(

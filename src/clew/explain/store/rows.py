@@ -87,6 +87,7 @@ def score_row(score: Score, explanation: int) -> dict[str, Any]:
         "tokens": int(score.tokens),
         "texts": {kind: int(count) for kind, count in score.texts.items()},
         "failures": [failure.to_dict() for failure in score.failures],
+        "failed": _finite(score.value) is None and bool(score.failures),
         "measures": {name: _finite(value) for name, value in score.measures.items()},
         "baselines": [{"name": name, "value": value} for name, value in baselines.items()],
         "table": baselines.get("table"),

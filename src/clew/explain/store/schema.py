@@ -34,16 +34,19 @@ metadata = MetaData()
 Number = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up INTEGER keys alone
 
 
+def clean(text: str) -> str:
+    """What no database takes, a NUL or half a character, becomes U+FFFD."""
+    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 class Words(TypeDecorator[str]):
-    """Text that others wrote: what no database takes, a NUL or half a character, becomes U+FFFD."""
+    """Text that others wrote, cleaned."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None:
-            return None
-        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return None if value is None else clean(value)
 
 
 version = Table("clew_version", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
@@ -88,7 +91,8 @@ explanations = Table(
     # The last simulation score on the test split (of a head: of pairs), for sorting and filters.
     Column("headline", Double),
     Index("explanations_of_component", "subject", "component"),
-    Index("explanations_by_llm", "llm", "variant", "chosen"),
+    # All that an overview reads, so that it need not read the words.
+    Index("explanations_by_llm", "llm", "variant", "chosen", "subject", "component", "kind", "layer", "density", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -96,7 +100,7 @@ scores = Table(
     "scores",
     metadata,
     Column("id", Number, primary_key=True),
-    Column("explanation", Number, ForeignKey("explanations.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("explanation", Number, ForeignKey("explanations.id", ondelete="CASCADE"), nullable=False),
     Column("scorer", String(20), nullable=False),
     Column("split", String(20), nullable=False),
     Column("llm", Words, nullable=False),
@@ -108,12 +112,17 @@ scores = Table(
     Column("tokens", BigInteger, nullable=False),
     Column("texts", JSON, nullable=False),
     Column("failures", JSON, nullable=False),
+    Column("failed", Boolean, nullable=False),  # there are no answers but failures
     Column("measures", JSON, nullable=False),
     Column("baselines", JSON, nullable=False),
     Column("table", Double),  # the baseline of that name, for sums
     Column("cost", JSON, nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("created", String(30), nullable=False),
+    Index(
+        "scores_of_explanation", "explanation", "scorer", "llm", "split", "id", "value", "table", "failed"
+    ),  # likewise
+    Index("scores_by_value", "scorer", "llm", "split", "value"),
     sqlite_autoincrement=True,
 )
 
