@@ -26,6 +26,7 @@ from clew.explain.roles import Estimate, Simulation
 from clew.explain.scorers.ablation import AblationScorer
 from clew.explain.scorers.intervention import NEW, InterventionScorer
 from clew.explain.scorers.steering import TARGET
+from clew.explain.spelling import unspelled
 from clew.models.tape import Stop
 from clew.nodes import Node, parse
 from clew.sae.autoencoder import Autoencoder
@@ -309,7 +310,9 @@ def test_strips_show_what_took_the_activations_place(made: Made) -> None:
     case = made()
     score = ablation(case, lambda sample: 3 * sample.activations + 1)
     for strip, sample in zip(score.strips, case.evidence.of("test"), strict=True):
-        scaled = 10 * np.maximum(sample.activations, 0) / case.evidence.maximum
+        scaled = 10 * np.maximum(sample.activations, 0)[sample.first :] / case.evidence.maximum
+        assert (strip.context, strip.start) == (sample.context, sample.start + sample.first)
+        assert tuple(strip.tokens) == sample.tokens[sample.first :]
         assert strip.simulated is not None
         assert strip.real == pytest.approx(scaled.tolist())
         assert strip.simulated == pytest.approx(scaled.tolist(), abs=1e-5)
@@ -326,7 +329,8 @@ def test_texts_that_failed_are_counted_and_are_in_no_number(made: Made) -> None:
     kept = tuple(sample for sample in case.evidence.samples if sample.context not in (3, 6))
     alone = ablation(replace(case, evidence=replace(case.evidence, samples=kept)), function)
     score = ablation(case, failing)
-    assert score.failures == [broken, broken]
+    assert score.failures == [broken]
+    assert (score.measures["calibrated_on"], score.measures["calibration_failures"]) == (2, 1)
     assert score.texts == {"top": 1, "random": 1, "near_miss": 1}
     assert (score.value, score.low, score.high) == (alone.value, alone.low, alone.high)
     assert [strip.failure for strip in score.strips] == [None, broken, None, None]
@@ -340,7 +344,8 @@ def test_without_answers_there_is_no_score(made: Made, split: Split) -> None:
     score = ablation(case, lambda sample: broken if sample.split == split else sample.activations)
     assert (score.value, score.low, score.high) == (None, None, None)
     assert all(one.value is None for one in score.baselines)
-    assert len(score.failures) == len(case.evidence.of(split))
+    assert len(score.failures) == (4 if split == "test" else 0)
+    assert score.measures["calibration_failures"] == (0 if split == "test" else 3)
 
 
 def test_a_component_that_writes_nothing_has_no_ablation_score(made: Made) -> None:
@@ -384,13 +389,13 @@ def judge(function: Callable[[str], str | LLMFailed], capabilities: Capabilities
     return ScriptedLLM(lambda request: function(request.text), capabilities)
 
 
-_CONTINUATIONS = re.compile(r"Continuation 1:\n(.*)\n\nContinuation 2:\n(.*)\n\nIn which", re.DOTALL)
+_CONTINUATIONS = re.compile(r"Beginning: [^\n]*\n1: ([^\n]*)\n2: ([^\n]*)\n\nThere is more")
 
 
 def shown(question: str) -> tuple[str, str]:
-    found = _CONTINUATIONS.search(question)
-    assert found is not None
-    return found[1], found[2]
+    """The two continuations of the case in hand, the last that is shown."""
+    first, second = _CONTINUATIONS.findall(question)[-1]
+    return unspelled(first), unspelled(second)
 
 
 def greedy(case: Case, sample: Sample, value: float | None) -> str:
@@ -524,8 +529,7 @@ def test_an_estimate_covers_the_baseline(made: Made) -> None:
     takes = InterventionScorer(llm, case.components).estimate("words", case.evidence, "test")
     intervention(case, llm)
     assert takes.requests == len(llm.asked) == 8
-    sent = sum(llm.count(request.text) for request in llm.asked)
-    assert takes.prompt_tokens == pytest.approx(sent, rel=0.3)
+    assert takes.prompt_tokens > sum(llm.count(request.text) for request in llm.asked) * 0.9
 
 
 def test_heads_are_not_steered(made: Made) -> None:

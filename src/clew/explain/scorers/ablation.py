@@ -39,7 +39,8 @@ from ..scores import Statistic, Texts, bootstrap, once
 from .replacement import as_tensor, contexts_of, first_layer, refused, replacing
 
 _SIMULATED, _MEAN, _TABLE, _SHUFFLED = "simulated", "mean", "table", "shuffled"
-_AT_ONCE = 2**23  # probabilities held at once: 64 MiB in float64
+_AT_ONCE = 2**23  # probabilities held at once: 32 MiB
+_BELOW_ONE = 1 - torch.finfo(torch.float32).eps / 2
 
 
 class AblationScorer:
@@ -60,7 +61,8 @@ class AblationScorer:
 
     def score(self, words: str, evidence: Evidence, split: Split, seed: int, stop: Stop | None = None) -> Score:
         """The value is None when every answer failed, and when putting the mean in place changes no more than rounding
-        does: then there is nothing that words could keep from being lost. `measures` has both divergences, in nats.
+        does: then there is nothing that words could keep from being lost. `measures` has both divergences, in nats,
+        the score on texts of each kind, and how many texts were calibrated on and how many of these failed.
 
         Raises BudgetSpent, UnknownLLM, UsageError, NotFinite, BadAtlas or Cancelled.
         """
@@ -79,7 +81,9 @@ class AblationScorer:
         value = _value(divergences, _SIMULATED, noise)
         low, high = (None, None) if value is None else bootstrap(kinds, _lost(divergences, _SIMULATED), seed)
         measures: dict[str, float | None] = {
-            f"jsd_{name}": float(of.mean()) for name, of in divergences.items() if name in (_SIMULATED, _MEAN)
+            "calibrated_on": float(len(fitted)),
+            "calibration_failures": float(len(calibrating) - len(fitted)),
+            **{f"jsd_{name}": float(divergences[name].mean()) for name in (_SIMULATED, _MEAN) if divergences},
         }
         for kind in dict.fromkeys(kinds):
             rows = np.array([one == kind for one in kinds])
@@ -96,7 +100,7 @@ class AblationScorer:
             high=high,
             tokens=sum(len(sample.ids) - sample.first for sample, _ in scored),
             texts=Counter(kinds),
-            failures=[answer for answer in answers if isinstance(answer, Failure)],
+            failures=[answer for answer in told if isinstance(answer, Failure)],
             measures=measures,
             baselines=[
                 Baseline("table", _value(divergences, _TABLE, noise)),
@@ -168,7 +172,9 @@ def _divergence(
     """JSD(other ‖ clean) of the next token's distribution in nats, a row; and (ε·max|logit|)²/8, the divergence of two
     distributions whose logits differ by a rounding error, as JSD is an eighth of the variance of a small difference.
 
-    In float64, since a neuron may move the output by less than float32 can sum. Raises NotFinite or Cancelled.
+    With t = tanh(½ log q/p) and m = (p + q)/2 it is Σ m·½[(1 + t) log(1 + t) + (1 − t) log(1 − t)]: a sum of terms of
+    second order, so that in float32 nothing is lost of the small differences that one neuron makes.
+    Raises NotFinite or Cancelled.
     """
     anatomy = subject.anatomy
     size = max(1, _AT_ONCE // anatomy.unembed.weight.shape[0])
@@ -177,20 +183,20 @@ def _divergence(
 
     def logs(rows: Float[Tensor, "k d"]) -> tuple[Float[Tensor, "k v"], float]:
         logits = subject.finite(anatomy.cap(anatomy.unembed(rows)).float())
-        exact = logits.cpu().double() if logits.device.type == "mps" else logits.double()
-        return exact.log_softmax(-1), float(logits.abs().max())
+        return logits.log_softmax(-1), float(logits.abs().max())
 
     for begin in range(0, len(clean), size):
         if stop is not None and stop():
             raise Cancelled("It was cancelled before it was done.")
         part = slice(begin, begin + size)
         as_is, most = logs(clean[part])
+        chances = as_is.exp()
         largest = max(largest, most)
         for name, rows in others.items():
             other, _ = logs(rows[part])
-            middle = torch.logaddexp(as_is, other) - np.log(2)
-            halves = as_is.exp() * (as_is - middle) + other.exp() * (other - middle)
-            found[name].append(halves.sum(-1).cpu() / 2)
+            t = ((other - as_is) / 2).tanh_().clamp_(-_BELOW_ONE, _BELOW_ONE)
+            terms = (1 + t) * t.log1p() + (1 - t) * (-t).log1p()
+            found[name].append(((chances + other.exp_()) * terms).sum(-1).cpu().double() / 4)
     epsilon = torch.finfo(anatomy.unembed.weight.dtype).eps
     return {name: torch.cat(of).numpy() for name, of in found.items()}, (epsilon * largest) ** 2 / 8
 
@@ -251,11 +257,14 @@ def _value(divergences: Mapping[str, Float64[np.ndarray, " n"]], name: str, nois
 def _strip(
     evidence: Evidence, sample: Sample, answer: Simulation | Failure, put: Float64[np.ndarray, " t"] | None
 ) -> Strip:
-    """A text with the calibrated simulation that took its activations' place; tokens not counted kept theirs."""
-    real = evidence.scaled(sample)
-    simulated = None
-    if put is not None:
-        raised = settings.SCALE * np.maximum(put, 0) / evidence.maximum
-        simulated = [*real[: sample.first].tolist(), *raised.tolist()]
-    failure = answer if isinstance(answer, Failure) else None
-    return Strip(sample.kind, sample.context, sample.start, sample.tokens, real.tolist(), simulated, failure)
+    """The tokens of a text that count, with the calibrated simulation that took their activations' place."""
+    raised = None if put is None else settings.SCALE * np.maximum(put, 0) / evidence.maximum
+    return Strip(
+        kind=sample.kind,
+        context=sample.context,
+        start=sample.start + sample.first,
+        tokens=sample.tokens[sample.first :],
+        real=evidence.scaled(sample)[sample.first :].tolist(),
+        simulated=None if raised is None else raised.tolist(),
+        failure=answer if isinstance(answer, Failure) else None,
+    )

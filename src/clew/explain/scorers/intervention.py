@@ -27,31 +27,40 @@ from ...errors import LLMFailed
 from ...models.tape import Stop
 from ...nodes import Node
 from ..evidence import Evidence, Sample
-from ..llm.client import LLM, Answer, Message, Request
+from ..explainers.answers import said
+from ..explainers.questions import Question, estimate
+from ..llm.client import LLM, Answer, Request
 from ..records import Baseline, Cost, Failure, SampleKind, Score, ScorerName, Split
 from ..roles import Estimate
 from ..scores import bootstrap
+from ..spelling import spelled
 from .replacement import refused
 from .steering import Steering, continued, tuned
 
 PROMPT = "intervention-1"
 NEW = 16  # tokens that a continuation adds
 
-_SYSTEM = "You compare two texts that a language model wrote. You answer with one digit and nothing else."
-_QUESTION = """What to look for: {words}
-
-A text was begun, and then continued in two ways.
-
-The beginning:
-{beginning}
-
-Continuation 1:
-{first}
-
-Continuation 2:
-{second}
-
-In which continuation is there more of what to look for, or of what it leads to? Answer 1 or 2."""
+_TASK = (
+    "A text was begun, and a language model went on with it in two ways. You are told what to look for, and say in "
+    "which of the two there is more of it, or of what it leads to: 1 or 2."
+)
+_SHOTS = (
+    (
+        "Look for: words about the sea\n\n"
+        "Beginning: On Sunday we walked as far as\n"
+        "1: the old town hall, where a band was playing for the mayor and\n"
+        "2: the harbour, where the tide was out and two boats lay on",
+        "2",
+    ),
+    (
+        "Look for: numbers after a currency sign\n\n"
+        "Beginning: The repair of the roof was done within a week and\n"
+        "1: cost $4,200, of which we had only paid $500 when\n"
+        "2: cost far more than anybody in the village had thought when",
+        "1",
+    ),
+)
+_ASKED = "There is more of it in:"
 _ANSWER_TOKENS = 8
 _DIGIT = re.compile(r"(?<!\d)[12](?!\d)")
 
@@ -77,9 +86,12 @@ class _Pair:
         """1 for the steered continuation, 0 for the other; a failure for an answer that names neither or both."""
         if isinstance(answer, LLMFailed):
             return Failure(answer.kind, answer.message)
-        named = set(_DIGIT.findall(answer.text))
+        text = said(answer)
+        if isinstance(text, Failure):
+            return text
+        named = set(_DIGIT.findall(text))
         if len(named) != 1:
-            return Failure("malformed", f"The answer names no one continuation: {answer.text[:80]!r}")
+            return Failure("malformed", f"The answer names no one continuation: {text[:80]!r}")
         return float((named == {"1"}) == self.first)
 
 
@@ -123,13 +135,12 @@ class InterventionScorer:
 
     def estimate(self, words: str, evidence: Evidence, split: Split) -> Estimate:
         """Two questions a text, one of them for the baseline."""
-        takes = Estimate()
+        requests = []
         for sample in evidence.of(split):
             half = len(sample.tokens) // 2
             text = "".join(sample.tokens[half : half + NEW])
-            request = self._request(words, _Pair("".join(sample.tokens[:half]), text, text, True))
-            takes += Estimate(1, self._llm.count(request.text), _ANSWER_TOKENS)
-        return takes * 2
+            requests.append(self._request(words, _Pair("".join(sample.tokens[:half]), text, text, True)))
+        return estimate(self._llm, requests) * 2
 
     def score(self, words: str, evidence: Evidence, split: Split, seed: int, stop: Stop | None = None) -> Score:
         """The value is None when every answer failed, and when steering changes no text. `measures` has `k` and `kl`,
@@ -240,8 +251,7 @@ class InterventionScorer:
         return right, cost
 
     def _request(self, words: str, pair: _Pair) -> Request:
-        first, second = pair.shown
-        question = _QUESTION.format(words=words, beginning=pair.beginning, first=first, second=second)
-        if self._llm.capabilities.chat:
-            return Request((Message("system", _SYSTEM), Message("user", question)), max_tokens=_ANSWER_TOKENS)
-        return Request(prompt=f"{_SYSTEM}\n\n{question}\n\nAnswer:", max_tokens=_ANSWER_TOKENS)
+        first, second = (spelled(text) for text in pair.shown)
+        shown = f"Look for: {spelled(words)}\n\nBeginning: {spelled(pair.beginning)}\n1: {first}\n2: {second}"
+        question = Question(_TASK, _SHOTS, shown, _ASKED, _ANSWER_TOKENS)
+        return question.request(self._llm.capabilities)
