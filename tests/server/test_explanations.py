@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from clew.atlas import Atlas, Components
+from clew.atlas import Atlas, Components, collect
 from clew.debug import Model
 from clew.explain.records import Baseline, Cost, Explanation, Failure, Problem, Score, Strip, Subject
 from clew.explain.store.explanations import Explanations
@@ -39,6 +39,13 @@ def kept(home: Path) -> Iterator[Explanations]:
     explanations = Explanations()
     yield explanations
     explanations.close()
+
+
+@pytest.fixture(scope="module")
+def atlas(model: Model, corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Atlas:
+    """With texts enough for every split."""
+    folder = tmp_path_factory.mktemp("varied") / "atlas"
+    return collect(model, corpus, out=folder, tokens=6000, context=64, window=32)
 
 
 @pytest.fixture
@@ -192,6 +199,96 @@ def test_a_server_that_others_reach_asks_only_those_it_was_given(model: Model, a
             assert code(client.post(f"/api/explanations/{path}", json=asked)) == (403, "forbidden")
         words = {"component": NEURON, "text": "names", "simulator": "local:./elsewhere"}
         assert code(client.post("/api/explanations/score", json=words)) == (403, "forbidden")
+
+
+def events(response: Any) -> list[tuple[str, Any]]:
+    """Names and data of what was streamed."""
+    assert response.headers["content-type"].startswith("text/event-stream")
+    parts = [part.split("\n") for part in response.text.split("\n\n") if part]
+    return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in parts]
+
+
+def test_components_are_explained_and_scored_without_any_language_model(
+    client: TestClient, kept: Explanations, subject: Subject
+) -> None:
+    asked = {"components": ["neuron.1.0-3", "neuron.1.2"], "scorers": ["simulation", "detection"]}
+    plan = client.post("/api/explanations/plan", json=asked).json()
+    assert (plan["components"], plan["done"], plan["requests"], plan["llm"]) == (4, 0, 0, "lookup")
+    told = events(client.post("/api/explanations/explain", json=asked))
+    assert [name for name, _ in told] == ["progress"] * (len(told) - 1) + ["done"]
+    found = [progress["latest"] for _, progress in told if progress["latest"] is not None]
+    assert [one["component"] for one in found] == [f"neuron.1.{number}" for number in range(4)]
+    assert [score["scorer"] for score in found[0]["scores"]] == ["simulation", "detection"]
+    assert {one["name"] for one in found[0]["scores"][0]["baselines"]} == {"table", "mean", "shuffled"}
+    assert (told[-1][1]["done"], told[-1][1]["failed"], told[-1][1]["finished"]) == (4, 0, True)
+    assert kept.of(subject, "neuron.1.3")[0].id == found[3]["id"]
+    # What is done is not done again, unless that is wanted.
+    assert client.post("/api/explanations/plan", json=asked).json()["done"] == 4
+    assert client.post("/api/explanations/plan", json={**asked, "redo": True}).json()["done"] == 0
+    assert events(client.post("/api/explanations/explain", json=asked))[-1][1]["total"] == 0
+    overview = client.get("/api/explanations/overview").json()
+    assert (overview["source"]["llm"], overview["explained"]) == ("lookup", 4)
+
+
+def test_words_of_a_person_are_scored_and_kept_beside_what_they_revise(client: TestClient, kept: Explanations) -> None:
+    asked = {"components": [NEURON]}
+    first = events(client.post("/api/explanations/explain", json=asked))[-2][1]["latest"]
+    words = {"component": NEURON, "text": '" Mary" (10), " store" (3)', "author": "Ada", "parent": first["id"]}
+    told = events(client.post("/api/explanations/score", json=words))
+    assert told[-1][0] == "done"
+    found = told[-1][1]["latest"]
+    assert (found["text"], found["llm"], found["variant"], found["parent"]) == (
+        words["text"], "Ada", "written", first["id"]
+    )  # fmt: skip
+    (judged,) = found["scores"]
+    assert len(judged["strips"]) == sum(judged["texts"].values()) > 0
+    assert all(len(strip["simulated"]) == len(strip["tokens"]) for strip in judged["strips"])
+    strips = client.get(f"/api/scores/{judged['id']}/strips").json()["rows"]
+    for strip, told_now in zip(strips, judged["strips"], strict=True):
+        assert strip["real"] == pytest.approx(told_now["real"], rel=1e-5)
+        assert strip["tokens"] == told_now["tokens"]
+    # Kept words are scored again, by another scorer.
+    again = {"component": NEURON, "explanation": found["id"], "scorers": ["fuzzing"]}
+    assert events(client.post("/api/explanations/score", json=again))[-1][1]["latest"]["id"] == found["id"]
+    assert [score.scorer for score in kept.get(found["id"]).scores] == ["simulation", "fuzzing"]
+    history = client.get(f"/api/components/{NEURON}/explanations").json()["rows"]
+    assert [row["id"] for row in history] == [found["id"], first["id"]]
+
+
+def test_what_cannot_be_scored_or_explained_is_told(client: TestClient, kept: Explanations, subject: Subject) -> None:
+    def refused(path: str, **asked: Any) -> tuple[int, str]:
+        return code(client.post(f"/api/explanations/{path}", json=asked))
+
+    assert refused("score", component=NEURON) == (422, "bad_request")
+    assert refused("score", component=NEURON, text="a", explanation=1) == (422, "bad_request")
+    unread = client.post("/api/explanations/score", json={"component": NEURON, "text": "names of people"})
+    name, said = events(unread)[-1]
+    assert (name, said["error"]["code"]) == ("error", "bad_request")
+    assert "quote no token" in said["error"]["message"] and said["error"]["hint"]
+    assert kept.of(subject, NEURON) == []
+    assert refused("score", component="neuron.1.*", text='"a"') == (422, "bad_node")
+    assert refused("score", component=NEURON, explanation=7) == (404, "unknown_explanation")
+    assert refused("score", component=NEURON, text='" a"', parent=7) == (404, "unknown_explanation")
+    other = kept.add(explanation(Subject(subject.model, "other weights"), text='" a"'))
+    assert refused("score", component=NEURON, explanation=other.id) == (422, "bad_request")
+    imported = kept.add(explanation(Subject(subject.model, None), text='" Mary"'))
+    scored = client.post("/api/explanations/score", json={"component": NEURON, "explanation": imported.id})
+    assert events(scored)[-1][0] == "done"
+    for path in ("plan", "explain"):
+        assert refused(path, components=["neuron.99.0"]) == (422, "bad_node")
+        assert refused(path, components=[NEURON], llm="qwen3@ftp://localhost") == (404, "unknown_llm")
+        assert refused(path, components=[NEURON], revisions=1) == (422, "bad_request")
+
+
+def test_without_an_atlas_there_is_nothing_to_explain_from(model: Model, tmp_path: Path) -> None:
+    app = create_app(model, atlas=tmp_path / "none")
+    with TestClient(app, base_url="http://127.0.0.1:7410") as client:
+        asked = {"components": [NEURON]}
+        for path in ("plan", "explain"):
+            assert code(client.post(f"/api/explanations/{path}", json=asked)) == (404, "no_atlas")
+        words = {"component": NEURON, "text": '" a"'}
+        assert code(client.post("/api/explanations/score", json=words)) == (404, "no_atlas")
+        assert client.get(f"/api/components/{NEURON}/explanations").json()["rows"] == []
 
 
 NODE = {**QUESTION, "node": "neuron.2.5@9"}

@@ -89,7 +89,7 @@ class Explaining:
         """What explaining would take. Raises Forbidden and what `clew.explain.planned` raises."""
         from ..explain.pipeline import planned
 
-        components = self._browser.components(asked.autoencoders)
+        components = self._with_atlas(asked.autoencoders)
         recipe = self._recipe(asked)
         return planned(
             components, asked.components, recipe, explanations=self._kept, redo=asked.redo, stop=stop
@@ -99,7 +99,7 @@ class Explaining:
         """The events of explaining. Raises Forbidden and what `clew.explain.explaining` raises."""
         from ..explain.pipeline import explaining
 
-        components = self._browser.components(asked.autoencoders)
+        components = self._with_atlas(asked.autoencoders)
         recipe = self._recipe(asked)
         return _events(
             explaining(components, asked.components, recipe, explanations=self._kept, redo=asked.redo, stop=stop)
@@ -109,7 +109,7 @@ class Explaining:
         """The events of scoring. Raises Forbidden and what `clew.explain.scoring` raises."""
         from ..explain.pipeline import scoring
 
-        components = self._browser.components(asked.autoencoders)
+        components = self._with_atlas(asked.autoencoders)
         node = components.named(asked.component)
         words = asked.explanation if asked.text is None else asked.text
         if words is None or (asked.text is not None and asked.explanation is not None):
@@ -240,6 +240,15 @@ class Explaining:
     def _subject(self) -> Subject:
         """The loaded model, without an autoencoder."""
         return self._of(self._browser.components([])).of(Node("neuron", 0, 0))
+
+    def _with_atlas(self, names: Sequence[str] | None) -> Components:
+        """The components with what the atlas knows of them. Raises NoAtlas, before anything is planned or begun."""
+        from ..atlas.search import no_atlas
+
+        components = self._browser.components(names)
+        if components.atlas is None:
+            raise no_atlas("Explaining")
+        return components
 
     def _of(self, components: Components) -> Subjects:
         """Whose these components are."""
