@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
@@ -21,8 +24,8 @@ from clew.records import Record
 from clew.server.app import create_app
 
 from ..explain.conftest import scripted as scripted
-from ..explain.llm.server import Fault, Scripted, says
-from .conftest import QUESTION
+from ..explain.llm.server import Asked, Fault, Handler, Scripted, says, status
+from .conftest import QUESTION, served
 
 NEURON, HEAD = "neuron.1.7", "attn.2.3"
 
@@ -289,6 +292,58 @@ def test_without_an_atlas_there_is_nothing_to_explain_from(model: Model, tmp_pat
         words = {"component": NEURON, "text": '" a"'}
         assert code(client.post("/api/explanations/score", json=words)) == (404, "no_atlas")
         assert client.get(f"/api/components/{NEURON}/explanations").json()["rows"] == []
+
+
+def test_the_debugger_answers_while_a_language_model_is_waited_for_and_who_leaves_is_asked_for_no_more(
+    app: FastAPI, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also over a real socket: an endpoint that takes its time, and a client that hangs up on the events."""
+    asked, reached = threading.Event(), threading.Event()
+
+    def slow(handler: Handler, request: Asked) -> None:
+        asked.set()
+        reached.wait(20)
+        handler.answer(request)
+
+    scripted.always = slow
+    body = {"components": ["neuron.1.*"], "llm": scripted.reference, "simulator": "lookup"}
+    with served(app) as url, httpx2.Client(base_url=url, timeout=10) as client:
+        with client.stream("POST", "/api/explanations/explain", json=body) as stream:
+            assert stream.status_code == 200
+            assert asked.wait(20)
+            answer = client.post("/api/debug", json=QUESTION)
+            assert answer.status_code == 200
+            assert client.get("/api/status").json()["queue"] == {"running": False, "waiting": 0}
+        reached.set()
+        deadline = time.monotonic() + 20
+        while app.state.clew.asking.running or scripted.at_once:
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.01)
+        before = len(scripted.asked)
+        time.sleep(0.3)
+        assert len(scripted.asked) == before < 40
+
+
+def test_an_endpoint_that_fails_is_counted_and_what_is_done_stays(
+    client: TestClient, kept: Explanations, subject: Subject, scripted: Scripted
+) -> None:
+    scripted.always = chat('" Mary" and " store"')
+    body = {"components": ["neuron.1.0-1"], "llm": scripted.reference, "simulator": "lookup"}
+    plan = client.post("/api/explanations/plan", json=body).json()
+    assert plan["requests"] == 2 and plan["prompt_tokens"] > 0 and scripted.asked == []
+    assert [name for name, _ in events(client.post("/api/explanations/explain", json=body))][-1] == "done"
+    sent = len(scripted.asked)
+    assert sent == 2
+    scripted.always = status(400)
+    body["components"] = ["neuron.1.0-3"]
+    told = events(client.post("/api/explanations/explain", json=body))
+    assert (told[-1][0], told[-1][1]["failed"], told[-1][1]["total"]) == ("done", 2, 2)
+    history = client.get("/api/components/neuron.1.2/explanations").json()
+    assert history["rows"] == [] and len(history["problems"]) == 1
+    spent = {**body, "components": ["neuron.1.4-9"], "budget": 1}
+    scripted.always = chat('" Mary" and " gave"')
+    name, error = events(client.post("/api/explanations/explain", json=spent))[-1]
+    assert (name, error["error"]["code"]) == ("error", "budget_spent")
 
 
 NODE = {**QUESTION, "node": "neuron.2.5@9"}
