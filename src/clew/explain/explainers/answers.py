@@ -40,7 +40,7 @@ def words_of(answer: Answer, question: Question) -> str | Failure:
         return refused
     sentence, whole = _first_sentence(_unquoted(_LABEL.sub("", _MARKS.sub("", line))))
     words = _unquoted(_OPENING.sub("", sentence)).rstrip(" ,;:")
-    if not any(character.isalnum() for character in words):
+    if not any(character.isalpha() for character in words):
         return Failure("malformed", "The answer has no words.")
     if "\t" in words or repeats(words, question):
         return Failure("malformed", "The answer repeats what was asked.")

@@ -9,27 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..evidence import Evidence, Sample
+from ..spelling import spelled
 
 SPARSE = 0.2  # of a text's tokens: when fewer fire they are listed once more, so that none is overlooked
 CONTRASTED = 5  # texts shown as contrast at most
 
-_ESCAPED = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t"})
-
-
-def written(token: str) -> str:
-    """A token on a line of its own: with its leading space, line breaks and tabs as \\n, \\r and \\t."""
-    return token.translate(_ESCAPED)
-
 
 def text_of(tokens: Sequence[str]) -> str:
     """Tokens as the text that they make, on one line."""
-    return written("".join(tokens)).strip()
+    return spelled("".join(tokens)).strip()
 
 
 def listed(tokens: Sequence[str], levels: Sequence[int], first: int) -> str:
     """`token<TAB>activation`, a token a line; those that do not count have a - instead."""
     return "\n".join(
-        f"{written(token)}\t{'-' if at < first else level}"
+        f"{spelled(token)}\t{'-' if at < first else level}"
         for at, (token, level) in enumerate(zip(tokens, levels, strict=True))
     )
 
@@ -92,4 +86,4 @@ def _shown(evidence: Evidence, samples: Sequence[Sample]) -> str:
 
 def _strongest(evidence: Evidence, sample: Sample) -> str:
     level = int(evidence.levels(sample)[sample.peak])
-    return f'Strongest: {level} on "{written(sample.tokens[sample.peak])}"' if level else "It fires nowhere in it."
+    return f'Strongest: {level} on "{spelled(sample.tokens[sample.peak])}"' if level else "It fires nowhere in it."

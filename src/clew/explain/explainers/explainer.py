@@ -19,7 +19,7 @@ from .answers import words_of
 from .questions import Question, estimate
 from .shots import PAIR_SHOTS, SHOTS, Shot
 
-MAX_TOKENS = 160  # of an answer: a sentence, and some room for what stands around it
+MAX_TOKENS = 120  # of an answer: a sentence, and some room for what stands around it
 WARM = 0.7  # the temperature of every candidate but the first
 
 Kind = Literal["fires", "reads"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import settings
 from ..evidence import Evidence
-from .examples import written
+from ..spelling import spelled
 from .pairs import strongest
 
 TOKENS = 25  # named at most
@@ -49,7 +49,7 @@ def pairs(evidence: Evidence) -> str:
             if not value > 0:  # then it reads none more than another
                 continue
             read[seen].append(scaled)
-            both[f"{written(reader)}\t{written(seen)}"].append(scaled)
+            both[f"{spelled(reader)}\t{spelled(seen)}"].append(scaled)
     return "\n".join(
         [
             "Pairs, the token that reads and the one it reads most, with their mean strength and how often:",
@@ -67,4 +67,4 @@ def pairs(evidence: Evidence) -> str:
 def _rows(seen: Iterable[tuple[str, list[float]]], most: int, escape: bool = True) -> list[str]:
     means = [(token, sum(values) / len(values), len(values)) for token, values in seen]
     told = sorted((row for row in means if row[1] >= LEAST), key=lambda row: (-row[1], -row[2], row[0]))[:most]
-    return [f"{written(token) if escape else token}\t{mean:.1f}\t{count}" for token, mean, count in told]
+    return [f"{spelled(token) if escape else token}\t{mean:.1f}\t{count}" for token, mean, count in told]

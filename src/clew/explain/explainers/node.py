@@ -20,8 +20,8 @@ from ...records import TokenScore
 from ..llm.client import LLM, Answer
 from ..records import Failure
 from ..roles import Draft, Estimate
+from ..spelling import spelled
 from .answers import LONGEST, refusal, said
-from .examples import written
 from .questions import Question, estimate
 
 PROMPT = "node-1"  # raised whenever the same node would be asked about in other words
@@ -107,7 +107,7 @@ def facts(run: Run, node: str | Node, known: Mapping[str, str], stop: Stop | Non
     tokens = [token.text for token in run.tokens]
 
     def at(position: int) -> str:
-        return f'token {position} "{written(tokens[position])}"'
+        return f'token {position} "{spelled(tokens[position])}"'
 
     detail = run.node(checked, stop)
     effect = _verified(run, checked, stop) or detail.node
@@ -194,7 +194,7 @@ def _explained(run: Run, at: Callable[[int], str]) -> str:
     direction = run.direction
     sides = []
     for side in (direction.targets, direction.distractors):
-        logits = ", ".join(f'"{written(token.text)}"' for token in side)
+        logits = ", ".join(f'"{spelled(token.text)}"' for token in side)
         sides.append(f"{'mean ' if len(side) != 1 else ''}logit({logits or 'all tokens'})")
     return f"D = {' - '.join(sides)} at {at(direction.position)}: {direction.value:+.3g}"
 
@@ -242,9 +242,9 @@ def _around(run: Run, node: Node, tokens: Sequence[str]) -> str:
     shown = sorted({at for position in matter for at in range(max(0, position - AROUND), position + 1)})
     parts = []
     for before, at in zip([-1, *shown], shown, strict=False):
-        parts.append(f"{' … ' * (at > before + 1)}{written(tokens[at])}")
+        parts.append(f"{' … ' * (at > before + 1)}{spelled(tokens[at])}")
     return f"Prompt: {''.join(parts).strip()}"
 
 
 def _listed(tokens: Sequence[TokenScore]) -> str:
-    return ", ".join(f'"{written(token.text)}" {token.score:+.2g}' for token in tokens)
+    return ", ".join(f'"{spelled(token.text)}" {token.score:+.2g}' for token in tokens)

@@ -11,7 +11,8 @@ import numpy as np
 
 from ... import settings
 from ..evidence import Evidence, Sample
-from .examples import contrasted, strongest_first, written
+from ..spelling import spelled
+from .examples import contrasted, strongest_first
 
 MORE = 3  # pairs told of a text besides the one that is marked
 LEAST = 3  # of 10: weaker pairs are not told
@@ -21,7 +22,7 @@ def marked(tokens: Sequence[str], reader: int, source: int) -> str:
     """A text with one pair of its tokens marked. What the text itself has of these marks is spaced out."""
     parts = []
     for at, token in enumerate(tokens):
-        text = written(token).replace("[[", "[ [").replace("]]", "] ]").replace("**", "* *")
+        text = spelled(token).replace("[[", "[ [").replace("]]", "] ]").replace("**", "* *")
         word = text.lstrip(" ") or text
         space = text[: len(text) - len(word)]
         if at == source:
@@ -79,5 +80,5 @@ def _text(evidence: Evidence, sample: Sample, number: int) -> str:
     for at, read, strength in others:
         told = level(strength, evidence.maximum)
         if told >= LEAST:
-            lines.append(f'also "{written(sample.tokens[at])}" from "{written(sample.tokens[read])}", strength {told}')
+            lines.append(f'also "{spelled(sample.tokens[at])}" from "{spelled(sample.tokens[read])}", strength {told}')
     return "\n".join(lines)

@@ -22,8 +22,9 @@ from ..evidence import Evidence
 from ..llm.client import LLM
 from ..records import Failure, Variant
 from ..roles import Draft, Estimate, Explainer
+from ..spelling import spelled
 from .answers import said, words_of
-from .examples import text_of, written
+from .examples import text_of
 from .explainer import MAX_TOKENS, WARM, Form, Kind, LLMExplainer, form_of
 from .pairs import marked
 from .questions import Question, estimate
@@ -254,7 +255,7 @@ def _row(proposal: Proposal, trial: Trial, evidence: Evidence) -> str:
         should = "should happen" if proposal.fires else "should not happen"
         return f"{should}, strength {levels.max()}: {text}"
     strongest = sorted((at for at in range(len(levels)) if levels[at]), key=lambda at: -levels[at])[:_TOLD]
-    told = ", ".join(f'{levels[at]} on "{written(trial.tokens[trial.first + at])}"' for at in strongest)
+    told = ", ".join(f'{levels[at]} on "{spelled(trial.tokens[trial.first + at])}"' for at in strongest)
     should = "should fire" if proposal.fires else "should not fire"
     return f"{should}, {f'fires {told}' if told else 'does not'}: {text_of(trial.tokens)}"
 
