@@ -191,27 +191,27 @@ def test_random_samples_are_drawn_without_looking() -> None:
 
 
 def test_near_misses_have_the_token_of_a_peak_the_rarest_first() -> None:
-    ids = np.random.default_rng(0).integers(10, 5000, (300, 128))
-    rare, common = 1, 2
-    ids[100:102, 50] = rare
-    ids[102:300, 90] = common
+    """Twenty tokens that examples peak on; token n stands in n + 1 texts where nothing fires."""
+    ids = np.random.default_rng(0).integers(20, 5000, (300, 128))
     activations = np.zeros((300, 128))
     activations[:20, 60] = np.linspace(2, 1, 20)
-    ids[:20, 60] = [rare, common] * 10
-    activations[102:110, 89] = 0.5  # too loud for a near miss
-    atlas = world({0: activations}, ids=ids)
-    atlas = SyntheticAtlas(atlas.vocabulary, ids, atlas.activations, pool=300)
-    near = [one for one in found(atlas).samples if one.kind == "near_miss"]
-    here = [one for one in near if rare in one.ids]
-    assert {one.context for one in here} <= {100, 101}
-    left = {100, 101} - {one.context for one in found(atlas).samples if one.kind == "random"}
-    assert {one.context for one in here} >= left
+    ids[:20, 60] = range(20)
+    texts = {number: range(row, row + number + 1) for number, row in enumerate(range(20, 230, 10)) if number < 7}
+    texts |= {number: range(100 + 15 * (number - 7), 100 + 15 * (number - 7) + 14) for number in range(7, 20)}
+    for number, rows in texts.items():
+        ids[list(rows), 90] = number
+    activations[100 : 100 + 15 * 4, 89] = 0.5  # of four of the commoner ones all are too loud
+    atlas = SyntheticAtlas([f" w{number}" for number in range(5000)], ids, {0: activations}, pool=300)
+    evidence = found(atlas)
+    near = [one for one in evidence.samples if one.kind == "near_miss"]
     assert len(near) == 15
-    assert all(rare in one.ids or common in one.ids for one in near)
-    assert not {one.context for one in near} & set(range(102, 110))
-    for one in near:  # it stands where peaks stand: in the last third, or nearer the beginning of its context
-        at = one.ids.index(rare if rare in one.ids else common)
-        assert at >= 2 * len(one.ids) // 3 or one.start == 0
+    taken = {one.context for one in evidence.samples if one.kind == "random"}
+    left = [number for number in range(7) if set(texts[number]) - taken] + [*range(11, 20)]
+    misled = [next(number for number in one.ids if number < 20) for one in near]
+    assert misled[: len(left)] == left[:15]
+    for one, number in zip(near, misled, strict=True):
+        # It stands where peaks stand: in the last third, or nearer the beginning of its context.
+        assert one.ids.index(number) >= 2 * len(one.ids) // 3 or one.start == 0
 
 
 def test_other_near_misses_are_where_a_similar_component_fires() -> None:
@@ -229,6 +229,23 @@ def test_other_near_misses_are_where_a_similar_component_fires() -> None:
     for one in fires:
         assert one.start < 70 < one.start + len(one.ids)
     assert {one.split for one in fires} == {"explain", "validate", "test"}
+
+
+def test_without_a_pool_lower_bands_fill_what_random_examples_leave() -> None:
+    evidence = found(world({0: spikes(0)}), pooled=False)
+    bands = [one for one in evidence.samples if one.kind == "band"]
+    octaves = {split: [octave(one) for one in bands if (one.split == "explain") is split] for split in (True, False)}
+    # One of each octave is explained with; the lowest octaves fill up first.
+    assert len(set(octaves[True])) == len(octaves[True]) > 1
+    assert octaves[False] == sorted(octaves[False])
+    assert len(set(octaves[False])) > 1
+    unseen = Counter(one.kind for one in evidence.samples if one.split != "explain" and one.kind != "top")
+    assert set(unseen) == {"random", "band"}
+    assert unseen["random"] <= settings.RANDOM_EXAMPLES
+
+
+def octave(sample: Sample) -> int:
+    return int(np.floor(np.log2(sample.activations[sample.first :].max())))
 
 
 # Where a sample is cut
