@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import ClewError
-from . import atlas, bench, collect, debug, models, pull, sae, search, serve, show, tokens, trace
+from . import atlas, bench, collect, debug, explain, models, pull, sae, search, serve, show, tokens, trace
 from .question import Ordered
 from .terminal import fail
 
@@ -63,6 +63,8 @@ app.command()(search.search)
 app.command()(collect.collect)
 app.add_typer(atlas.app, name="atlas")
 app.add_typer(sae.app, name="sae")
+app.command()(explain.explain)
+app.command()(explain.score)
 app.command()(serve.serve)
 app.command()(tokens.tokens)
 app.command()(pull.pull)

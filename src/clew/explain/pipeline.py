@@ -100,7 +100,7 @@ def planned(
         return ExplainPlan(
             components=len(nodes),
             done=len(done),
-            llm=recipe.llm,
+            llm=parts.explainer.reference,
             simulator=parts.simulator.reference,
             scorers=recipe.scorers,
             requests=requests,
@@ -197,6 +197,8 @@ class _Work:
                 while left or pending:
                     while left and error is None and len(pending) < 2 * workers:
                         found = next(evidence, None)
+                        if not pending and not self._done + self._failed:
+                            self._started = time.monotonic()  # reading texts for all of them says nothing of the pace
                         if found is None:
                             left = False
                         else:
@@ -321,7 +323,7 @@ class _Work:
 
     def _problem(self, node: Node, stage: str, failure: Failure) -> Problem:
         problem = Problem(str(node), stage, failure)
-        self._kept.problem(self._subjects.of(node), problem, self._recipe.llm)
+        self._kept.problem(self._subjects.of(node), problem, self._parts.explainer.reference)
         return problem
 
     def _ended_with(self, node: Node, result: Explanation | Problem) -> ExplainProgress:
@@ -343,7 +345,7 @@ class _Work:
 
     def _hopeless(self) -> LLMFailed:
         return LLMFailed(
-            f"{self._recipe.llm} did not answer for the last {self._silent} components.",
+            f"{self._parts.explainer.reference} did not answer for the last {self._silent} components.",
             "See whether it runs. All that was done is kept: the same command goes on.",
         )
 
@@ -373,11 +375,11 @@ def _done(nodes: Sequence[Node], components: Components, recipe: Recipe, parts: 
         found = kept.explained(
             subject,
             list(names),
-            llm=recipe.llm,
+            llm=parts.explainer.reference,
             variants=recipe.variants,
             prompts=[parts.explainer.prompt_of(variant) for variant in recipe.variants],
             seed=recipe.seed,
-            simulator=recipe.judge,
+            simulator=parts.simulator.reference,
             scorers=[scorer.name for scorer in parts.scoring(some[0])],
         )
         done |= {names[name] for name in found}
