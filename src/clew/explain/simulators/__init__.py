@@ -18,18 +18,22 @@ def simulator(llm: LLM, method: Method | None = None) -> Simulator:
 
     Raises UsageError, saying what the endpoint lacks; UnknownLLM or LLMFailed when it cannot be asked what it has.
     """
-    capabilities = llm.capabilities
+    able = methods(llm.capabilities)
     if method is None:
-        method = next(one for one in _BEST if _lacks(capabilities, one) is None)
-    lacks = _lacks(capabilities, method)
+        method = able[0]
+    lacks = _lacks(llm.capabilities, method)
     if lacks is not None:
-        able = [one for one in _BEST if _lacks(capabilities, one) is None]
         raise UsageError(
             f"{llm.reference} {lacks}, which simulating by {method} needs.", f"It can simulate by {' or '.join(able)}."
         )
     if method == "all_at_once":
         return AllAtOnce(llm)
     return TokenByToken(llm) if method == "token_by_token" else Filled(llm)
+
+
+def methods(capabilities: Capabilities) -> list[Method]:
+    """The ways in which an endpoint can simulate, best first; JSON every one can."""
+    return [one for one in _BEST if _lacks(capabilities, one) is None]
 
 
 def _lacks(capabilities: Capabilities, method: Method) -> str | None:
