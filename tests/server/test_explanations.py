@@ -24,7 +24,7 @@ from clew.records import Record
 from clew.server.app import create_app
 
 from ..explain.conftest import scripted as scripted
-from ..explain.llm.server import Asked, Fault, Handler, Scripted, says, status
+from ..explain.llm.server import Asked, Fault, Handler, Powers, Scripted, says, status
 from .conftest import QUESTION, served
 
 NEURON, HEAD = "neuron.1.7", "attn.2.3"
@@ -191,6 +191,20 @@ def test_language_models_are_listed_without_their_keys(model: Model, monkeypatch
         ("gpt-5-mini@https://api.openai.com/v1", "endpoint", True),
         ("qwen3@http://localhost:8000/v1", "endpoint", False),
     ]
+    ways = ["all_at_once", "token_by_token", "json"]
+    assert [row["methods"] for row in found["rows"]] == [["lookup"], ways, None, None]
+
+
+def test_what_an_endpoint_can_do_is_told_once_it_was_asked(model: Model, atlas: Atlas, scripted: Scripted) -> None:
+    scripted.powers = Powers(completions=False, logprobs=5)
+    app = create_app(model, atlas=atlas.folder, llms=[scripted.reference])
+    with TestClient(app, base_url="http://127.0.0.1:7410") as client:
+        assert client.get("/api/llms").json()["rows"][-1]["methods"] is None
+        assert scripted.log == []
+        client.post("/api/explanations/plan", json={"components": [NEURON], "llm": scripted.reference})
+        sent = len(scripted.log)
+        assert client.get("/api/llms").json()["rows"][-1]["methods"] == ["token_by_token", "json"]
+        assert len(scripted.log) == sent > 0
 
 
 def test_a_server_that_others_reach_asks_only_those_it_was_given(model: Model, atlas: Atlas) -> None:

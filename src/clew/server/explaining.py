@@ -219,12 +219,19 @@ class Explaining:
         """A language model as the page lists it."""
         if reference == settings.LLM:
             return {"reference": reference, "kind": "lookup", "key": None, "methods": ["lookup"]}
+        from ..explain.llm.dialect import Dialect
         from ..explain.llm.keys import key_of
         from ..explain.llm.references import read_reference
+        from ..explain.recipe import METHODS
+        from ..explain.simulators import methods
+        from ..explain.store import answers
 
         url = read_reference(reference).url
-        kind, key = ("local", None) if url is None else ("endpoint", bool(key_of(url)))
-        return {"reference": reference, "kind": kind, "key": key, "methods": None}
+        if url is None:  # in this process all is told
+            return {"reference": reference, "kind": "local", "key": None, "methods": list(METHODS)}
+        found = answers.Answers(self._kept.engine).dialect(reference)
+        known = None if found is None else methods(Dialect.of(found).capabilities)
+        return {"reference": reference, "kind": "endpoint", "key": bool(key_of(url)), "methods": known}
 
     @property
     def _kept(self) -> Explanations:
