@@ -26,8 +26,8 @@ def llm(model: Model) -> LLM:
     return _of(model)
 
 
-def _of(model: Model, **changes: object) -> LLM:
-    return open_llm(f"local:{model.name}", subject=model.subject, **changes)  # pyright: ignore[reportArgumentType]
+def _of(model: Model, answers: Answers | None = None, budget: Budget | None = None) -> LLM:
+    return open_llm(f"local:{model.name}", subject=model.subject, answers=answers, budget=budget)
 
 
 @torch.no_grad()

@@ -42,8 +42,8 @@ _MAKES: dict[str, tuple[Powers, Capabilities]] = {
 }  # fmt: skip
 
 
-def _of(script: Scripted, answers: Answers | None = None, **changes: object) -> LLM:
-    return open_llm(script.reference, answers=answers, retries=1, timeout=0.5, **changes)  # pyright: ignore[reportArgumentType]
+def _of(script: Scripted, answers: Answers | None = None, timeout: float = 20, budget: Budget | None = None) -> LLM:
+    return open_llm(script.reference, answers=answers, retries=1, timeout=timeout, budget=budget)
 
 
 @pytest.mark.parametrize(("powers", "has"), _MAKES.values(), ids=_MAKES)
@@ -96,7 +96,7 @@ def test_what_broke_by_chance_is_not_remembered(scripted: Scripted, answers: Ans
         (status(404, {"error": {"message": "no such model"}}), UnknownLLM, "no such model", 2),
         (status(500, {"error": {"message": "broken"}}), LLMFailed, "broken", 4),
         (status(400, {"error": {"message": "no such model"}}), LLMFailed, "no such model", 8),
-        (server.hang, LLMFailed, "within 0.5 s", 2),
+        (server.hang, LLMFailed, "within 0.7 s", 2),
         (status(200, b"<html>"), LLMFailed, "else than JSON", 10),
         (server.says({"choices": []}), LLMFailed, "no choices", 8),
     ],
@@ -106,7 +106,7 @@ def test_one_that_does_neither_is_told(
 ) -> None:
     scripted.strikes_probes = True
     scripted.always = fault
-    llm = _of(scripted, answers)
+    llm = _of(scripted, answers, 0.7 if fault is server.hang else 20)
     with pytest.raises(error, match=says):
         llm.ask(Request((Message("user", "hi"),)))
     assert len(scripted.log) <= most
