@@ -38,7 +38,7 @@ from .records import AtlasModel
 Progress = Callable[[int, int], None]  # records done, and how many there can be
 
 # Layers, heads, neurons and d_model.
-_SIZES = {
+SIZES = {
     "gpt2": (12, 12, 3072, 768),
     "gpt2-medium": (24, 16, 4096, 1024),
     "gpt2-large": (36, 20, 5120, 1280),
@@ -198,7 +198,7 @@ def _plan(
     source: Source, model: str, layers: Sequence[int] | None, limit: int | None, root: str
 ) -> tuple[AtlasModel, list[_Block]]:
     """The model and its blocks, attention first. Raises UsageError."""
-    sizes = _SIZES.get(model.rpartition("/")[2])
+    sizes = SIZES.get(model.rpartition("/")[2])
     probed = sorted(set(layers)) if layers else range(sizes[0] if sizes else 1000)
     prefixes: dict[str, str] = {}
     for kind, own in (("attn", _HEADS), ("neuron", _NEURONS)):
@@ -219,7 +219,7 @@ def _plan(
         there = {kind: source.sizes(prefix) for kind, prefix in prefixes.items()}
         known = [found for found in there.values() if found is not None]
         if not known:
-            raise UsageError(f"The sizes of {model} are not known.", f"Name one of {', '.join(_SIZES)}, or a folder.")
+            raise UsageError(f"The sizes of {model} are not known.", f"Name one of {', '.join(SIZES)}, or a folder.")
         of = {kind: found[1] for kind, found in there.items() if found is not None}
         sizes = max(n for n, _ in known), of.get("attn", 0), of.get("neuron", 0), None
     n_layers, n_heads, n_neurons, d_model = sizes

@@ -15,6 +15,7 @@ import httpx2
 
 from ..errors import BadRecord, Offline, UsageError
 
+ENDING = ".json"  # of a record's name
 CONNECTIONS = 8  # requests under way at once: a record takes a round trip, and there are thousands
 ATTEMPTS = 3  # of one record, before the import is given up
 _WAIT = 0.2  # seconds before the second attempt, twice that before the third
@@ -36,11 +37,11 @@ class Source(Protocol):
         """The whole name of a file, for messages."""
         ...
 
-    def holds(self, prefix: str, layers: Iterable[int]) -> bool:
+    def holds(self, prefix: str, layers: Iterable[int], ending: str = ENDING) -> bool:
         """Whether there are records below `prefix`."""
         ...
 
-    def sizes(self, prefix: str) -> tuple[int, int] | None:
+    def sizes(self, prefix: str, ending: str = ENDING) -> tuple[int, int] | None:
         """One more than the largest number of a layer, and of a record of any; None where names cannot be listed."""
         ...
 
@@ -65,15 +66,15 @@ class Folder:
     def where(self, path: str) -> str:
         return str(self._root / path)
 
-    def holds(self, prefix: str, layers: Iterable[int]) -> bool:
+    def holds(self, prefix: str, layers: Iterable[int], ending: str = ENDING) -> bool:
         return any((self._root / prefix / str(layer)).is_dir() for layer in layers)
 
-    def sizes(self, prefix: str) -> tuple[int, int] | None:
+    def sizes(self, prefix: str, ending: str = ENDING) -> tuple[int, int] | None:
         folder = self._root / prefix
         layers = (
             [path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()] if folder.is_dir() else []
         )
-        records = [int(path.stem) for layer in layers for path in layer.glob("*.json") if path.stem.isdecimal()]
+        records = [int(path.stem) for layer in layers for path in layer.glob(f"*{ending}") if path.stem.isdecimal()]
         return 1 + max((int(layer.name) for layer in layers), default=-1), 1 + max(records, default=-1)
 
 
@@ -93,10 +94,11 @@ class Address:
     def where(self, path: str) -> str:
         return f"{self._root}/{quote(path.lstrip('/'))}"
 
-    def holds(self, prefix: str, layers: Iterable[int]) -> bool:
-        return any(self._get(f"{prefix}/{layer}/{n}.json") for layer in islice(layers, _PROBED) for n in range(_PROBED))
+    def holds(self, prefix: str, layers: Iterable[int], ending: str = ENDING) -> bool:
+        probed = (f"{prefix}/{layer}/{n}{ending}" for layer in islice(layers, _PROBED) for n in range(_PROBED))
+        return any(map(self._get, probed))
 
-    def sizes(self, prefix: str) -> tuple[int, int] | None:
+    def sizes(self, prefix: str, ending: str = ENDING) -> tuple[int, int] | None:
         return None
 
     def _get(self, path: str) -> bytes | None:
