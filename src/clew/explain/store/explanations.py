@@ -16,6 +16,7 @@ from . import rows
 from .database import engine_of, reading, writing
 from .schema import explanations, problems, scores, strips, subjects
 
+_SAME_SCORE = ("explanation", "scorer", "llm", "split", "method", "prompt", "seed", "value", "low", "high", "tokens")
 _AT_ONCE = 5000  # ids named in one statement: databases bound how many
 
 T = TypeVar("T")
@@ -25,7 +26,8 @@ class Explanations:
     """A database of explanations, at a SQLAlchemy URL or where the settings say; safe to use from several threads.
 
     An explanation is kept once: the same words for the same component by the same explainer, prompt and seed get their
-    new scores beside the old. Opening and every method raise BadDatabase; those that write raise NoSpace too.
+    new scores beside the old. So is a score: number for number the same, by the same judge, prompt and seed, it is not
+    added again. Opening and every method raise BadDatabase; those that write raise NoSpace too.
     """
 
     def __init__(self, url: str | None = None) -> None:
@@ -222,6 +224,11 @@ class Explanations:
         added = []
         for score in several:
             row = rows.score_row(score, explanation)
+            same = [scores.c[name].is_not_distinct_from(row[name]) for name in _SAME_SCORE]
+            known = connection.execute(select(scores.c.id, scores.c.created).where(*same)).first()
+            if known is not None:
+                added.append(replace(score, strips=(), id=known.id, created=known.created))
+                continue
             number = connection.execute(self._insert(scores).values(row).returning(scores.c.id)).scalar_one()
             if score.strips:
                 connection.execute(strips.insert().values(score=number, content=rows.pack(score.strips)))

@@ -1,0 +1,1 @@
+"""Explanations that others published, read into the database, and ours written in their formats."""
