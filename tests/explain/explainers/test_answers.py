@@ -90,6 +90,8 @@ def test_an_answer_that_was_cut_off_counts_if_its_first_sentence_was_not() -> No
     )
     assert read("words for drinks.", "length") == "words for drinks"
     assert read("words for drinks. Such as", "length") == "words for drinks"
+    # What a model thinks may not be told at all.
+    assert read("", "length") == Failure("truncated", "The answer ended before the model was done thinking.")
     # A raw model goes on with the next case.
     assert read(" words for drinks\n\n---\n\nText 1", "length") == "words for drinks"
 

@@ -19,10 +19,10 @@ from clew.explain.explainers.revision import (
     Proposal,
     Trial,
     Try,
+    estimate_revision,
     read_proposals,
     revise,
     revised,
-    takes,
     trying,
 )
 from clew.explain.llm.client import Answer, Request
@@ -181,7 +181,7 @@ def test_an_estimate_is_no_less_than_what_is_asked(capabilities: object) -> None
     answers = iter([most, "tea"])
     llm = ScriptedLLM(lambda _: next(answers), capabilities)  # type: ignore[arg-type]
     assert isinstance(revised(llm, DRAFT, evidence(), fires_on(tea=0.5)), Draft)
-    expected = takes(llm, evidence(), "examples")
+    expected = estimate_revision(LLMExplainer(llm), evidence(), "examples")
     assert expected.requests == len(llm.asked) == 2
     assert expected.prompt_tokens >= llm.spent.prompt_tokens
     assert expected.completion_tokens == sum(request.max_tokens for request in llm.asked)
@@ -244,3 +244,5 @@ def test_a_latent_without_its_autoencoder_is_not_revised() -> None:
 def test_a_lookup_is_not_revised(components: Components) -> None:
     with pytest.raises(UsageError, match="nothing is revised"):
         revise(LookupExplainer(), DRAFT, evidence(), components)
+    with pytest.raises(UsageError, match="nothing is revised"):
+        estimate_revision(LookupExplainer(), evidence(), "examples")

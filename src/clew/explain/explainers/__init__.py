@@ -2,6 +2,6 @@
 
 from .explainer import LLMExplainer
 from .node import estimate_node, explain_node
-from .revision import revise
+from .revision import estimate_revision, revise
 
-__all__ = ["LLMExplainer", "estimate_node", "explain_node", "revise"]
+__all__ = ["LLMExplainer", "estimate_node", "estimate_revision", "explain_node", "revise"]

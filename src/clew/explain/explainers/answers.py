@@ -54,7 +54,7 @@ def words_of(answer: Answer, question: Question) -> str | Failure:
 def said(answer: Answer) -> str | Failure:
     """What an answer says, without what a model thinks aloud before it."""
     text = _THOUGHT.sub("", answer.text).strip()
-    if re.match(r"<think>", text, re.IGNORECASE):
+    if re.match(r"<think>", text, re.IGNORECASE) or (not text and answer.finish == "length"):
         return Failure("truncated", "The answer ended before the model was done thinking.")
     if not text:
         return Failure("malformed", "The answer is empty.")

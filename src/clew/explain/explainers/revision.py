@@ -33,7 +33,7 @@ PROMPT = "revision-1"  # raised whenever the same explanation would be tested or
 PROPOSED = 4  # texts of each sort that are asked for
 FIRES = 3  # of 10: where a text was meant to tell, what counts as firing
 
-_SUFFIX = f"+{PROMPT}"  # of the version of a draft's prompt
+REVISED = f"+{PROMPT}"  # what the version of a revised draft's prompt ends with
 _TEXT_TOKENS = 60  # a proposed text, at most
 _LONGEST = 300  # characters of one; a longer one is not what was asked for
 _TOLD = 3  # tokens of a text that are told with their activation
@@ -126,10 +126,9 @@ def revise(
     of the revision alone, and its prompt the draft's with that of the revision after a +. Raises UsageError for an
     explainer without a language model; BudgetSpent, UnknownLLM, NotFinite or Cancelled.
     """
-    if not isinstance(explainer, LLMExplainer):
-        raise UsageError("Without a language model nothing is revised.", "Leave out revisions, or name one.")
+    llm = _llm(explainer)
     try:
-        return revised(explainer.llm, draft, evidence, trying(components, evidence.component, stop), seed, stop)
+        return revised(llm, draft, evidence, trying(components, evidence.component, stop), seed, stop)
     except LLMFailed as failed:
         return Failure(failed.kind, failed.message)
 
@@ -155,7 +154,7 @@ def revised(
         return Failure("malformed", "The subject model can read none of the texts that were proposed.")
     rows = tuple(_row(one, trial, evidence) for one, trial in tried)
     result = replace(
-        draft, llm=llm.reference, prompt=f"{draft.prompt.removesuffix(_SUFFIX)}{_SUFFIX}", cost=cost, cited=rows
+        draft, llm=llm.reference, prompt=f"{draft.prompt.removesuffix(REVISED)}{REVISED}", cost=cost, cited=rows
     )
     if all((_levels(trial, evidence).max() >= FIRES) == one.fires for one, trial in tried):
         return result
@@ -168,11 +167,14 @@ def revised(
     return words if isinstance(words, Failure) else replace(result, text=words, cost=cost)
 
 
-def takes(llm: LLM, evidence: Evidence, variant: Variant) -> Estimate:
-    """What a revision takes at most, whatever is proposed."""
-    form = form_of(evidence, variant)
+def estimate_revision(explainer: Explainer, evidence: Evidence, variant: Variant) -> Estimate:
+    """What a revision takes at most, whatever is proposed. Raises UsageError as `revise` does."""
+    llm, form = _llm(explainer), form_of(evidence, variant)
+    shown = form.show(evidence)
+    if not shown:
+        return Estimate()
     proposing = _proposing(form.kind, "").request(llm.capabilities)
-    revising = _revising(form, form.show(evidence), "", ()).request(llm.capabilities)
+    revising = _revising(form, shown, "", ()).request(llm.capabilities)
     # The draft is in both, and what was proposed in the second.
     more = 2 * MAX_TOKENS + proposing.max_tokens + 2 * PROPOSED * _AROUND
     return estimate(llm, [proposing, revising]) + Estimate(prompt_tokens=more)
@@ -222,6 +224,12 @@ def read_proposals(text: str, whole: bool = True) -> list[Proposal]:
         if words and sum(one.fires is fires for one in found.values()) < PROPOSED:
             found.setdefault(words, Proposal(words, fires))
     return list(found.values())
+
+
+def _llm(explainer: Explainer) -> LLM:
+    if not isinstance(explainer, LLMExplainer):
+        raise UsageError("Without a language model nothing is revised.", "Leave out revisions, or name one.")
+    return explainer.llm
 
 
 def _proposing(kind: Kind, words: str) -> Question:
