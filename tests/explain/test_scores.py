@@ -142,6 +142,7 @@ def test_bounds_are_the_same_for_a_seed_and_none_where_there_are_none() -> None:
     kinds = ["top"] * 3 + ["random"] * 3
     assert bootstrap(kinds, statistic, 1) == bootstrap(kinds, statistic, 1) != bootstrap(kinds, statistic, 2)
     assert bootstrap(["top"], correlations(real[:1], simulated[:1]), 0) == (None, None)
+    assert bootstrap(["top", "random", "near_miss"], correlations(real[:3], simulated[:3]), 0) == (None, None)
     flat = correlations(real, [np.ones(len(one)) for one in real])
     assert bootstrap(kinds, flat, 0) == (None, None)
 

@@ -110,9 +110,10 @@ def bootstrap(
     """Between which bounds a statistic lies with 95 %: percentiles over n samples of the texts, drawn with replacement.
 
     Whole texts are drawn, since tokens of one text are not independent, and of each stratum (one entry a text) as many
-    as it has. None when there are fewer than two texts, or the statistic is defined in less than half of the samples.
+    as it has. None when no stratum has two texts, so that all samples are the same, and when the statistic is defined
+    in less than half of them.
     """
-    if len(strata) < 2:
+    if len(set(strata)) == len(strata):
         return None, None
     draw = np.random.default_rng(seed)
     weights = np.zeros((n, len(strata)))

@@ -148,19 +148,26 @@ def scored(
 def batches(items: Sequence[Item], most: int, seed: int) -> list[list[int]]:
     """Items by their numbers, at most so many together and in an order drawn by seed, so that it tells nothing.
 
-    Two items of one text are never together: side by side they would give each other away.
+    Two items of one text are never together: side by side they would give each other away. How many batches there are
+    does not depend on the seed.
     """
-    numbers = list(range(len(items)))
-    Random(seed).shuffle(numbers)
-    found: list[list[int]] = [[] for _ in range(-(-len(items) // most))]
-    for number in numbers:
-        free = [
-            one for one in found if len(one) < most and all(items[other].text != items[number].text for other in one)
-        ]
-        if not free:
-            found.append([])
-            free = found[-1:]
-        min(free, key=len).append(number)
+    draw = Random(seed)
+    of_text: dict[int, list[int]] = {}
+    for number, item in enumerate(items):
+        of_text.setdefault(item.text, []).append(number)
+    texts = list(of_text.values())
+    draw.shuffle(texts)
+    count = max([-(-len(items) // most), *map(len, texts)])
+    found: list[list[int]] = [[] for _ in range(count)]
+    # Dealt one after the other, those of a text go to as many batches as there are of them.
+    dealt = 0
+    for numbers in texts:
+        draw.shuffle(numbers)
+        for number in numbers:
+            found[dealt % count].append(number)
+            dealt += 1
+    for batch in found:
+        draw.shuffle(batch)
     return found
 
 

@@ -22,7 +22,7 @@ from ..calibration import Linear, Percentile
 from ..evidence import Evidence, Sample
 from ..records import Baseline, Failure, Score, ScorerName, Split, Strip
 from ..roles import Estimate, Simulation, Simulator
-from ..scores import absolute_deviation, bootstrap, correlation, correlations, once, r_squared
+from ..scores import absolute_deviation, bootstrap, correlation, correlations, r_squared
 
 _Values = Float64[np.ndarray, " t"]
 
@@ -62,8 +62,10 @@ class SimulationScorer:
         table = table_of(evidence)
         fit = _Texts.of(evidence, table, calibrating, answers[: len(calibrating)])
         texts = _Texts.of(evidence, table, samples, told)
-        statistic = texts.correlations()
-        low, high = bootstrap(texts.kinds, statistic, seed) if texts.kinds else (None, None)
+        value = _correlation(texts.real, texts.simulated)
+        low = high = None
+        if value is not None:
+            low, high = bootstrap(texts.kinds, correlations(texts.real, texts.simulated), seed)
         measures = texts.by_kind() | texts.distances("uncalibrated", lambda simulated: simulated)
         if calibrating:
             measures |= _calibrated(fit, texts)
@@ -77,7 +79,7 @@ class SimulationScorer:
             llm=self._simulator.reference,
             method=self._simulator.method,
             prompt=self._simulator.prompt,
-            value=once(statistic, len(texts.kinds)) if texts.kinds else None,
+            value=value,
             low=low,
             high=high,
             tokens=sum(map(len, texts.real)),
@@ -122,9 +124,6 @@ class _Texts:
             [answer.expected[sample.first :] for sample, answer in answered],
             [table(sample)[sample.first :] for sample, _ in answered],
         )
-
-    def correlations(self) -> Callable[[Float64[np.ndarray, "b n"]], Float64[np.ndarray, " b"]]:
-        return correlations(self.real, self.simulated)
 
     def by_kind(self) -> dict[str, float | None]:
         """The correlation on some of the kinds alone."""
