@@ -58,7 +58,11 @@ def test_contexts_are_drawn_by_seed_and_are_the_atlass_own(components: Component
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_activations_are_what_hooks_read(components: Components, model: Model, autoencoder: Autoencoder) -> None:
+@pytest.mark.parametrize("held", [2**22, 7 * LENGTH * 20])  # latents at once: all of a batch, or of seven contexts
+def test_activations_are_what_hooks_read(
+    components: Components, model: Model, autoencoder: Autoencoder, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clew.atlas.blocks.HELD", held)
     pool = drawn(components)
     neurons = selected(["neuron.0.3,neuron.2.0-4"], components)
     latents = selected(["latent.mlp_out.1.*"], components)
