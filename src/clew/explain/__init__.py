@@ -4,11 +4,39 @@ from clew.explain import explain, score
 explain(model, "neuron.5.0-199")                                    # offline, by token statistics
 explain(model, "neuron.5.200", llm="gpt-5-mini", candidates=3, scorers=("simulation", "detection"))
 score(model, "neuron.5.200", "names of months", llm="local:smollm2")
+
+Names are imported when first used: the records here describe the HTTP API, and that needs no torch.
 """
 
-from .asking import explain, score
-from .pipeline import explaining, planned, scoring
-from .recipe import Recipe
-from .store.explanations import Explanations
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .asking import explain, score
+    from .pipeline import explaining, planned, scoring
+    from .recipe import Recipe
+    from .store.explanations import Explanations
+
+_HOMES = {
+    "Explanations": ".store.explanations",
+    "Recipe": ".recipe",
+    "explain": ".asking",
+    "explaining": ".pipeline",
+    "planned": ".pipeline",
+    "score": ".asking",
+    "scoring": ".pipeline",
+}
 
 __all__ = ["Explanations", "Recipe", "explain", "explaining", "planned", "score", "scoring"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clew.explain' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
