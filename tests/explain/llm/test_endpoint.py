@@ -140,7 +140,7 @@ def test_of_many_some_fail_in_their_place(scripted: Scripted, opened: Open) -> N
     answers = llm.ask_all(_asks("a", "b", "c", "d", "e"))
     assert [one.kind if isinstance(one, LLMFailed) else one.text for one in answers] == [
         "a",
-        "error",
+        "refused",
         "c",
         "error",
         "e",

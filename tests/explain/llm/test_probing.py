@@ -78,6 +78,28 @@ def test_it_is_asked_once_and_remembered(scripted: Scripted, answers: Answers, d
     again.close()
 
 
+def test_what_is_remembered_of_another_server_is_found_out_again(scripted: Scripted, answers: Answers) -> None:
+    scripted.powers = _BARE
+    poor = _of(scripted, answers)
+    assert poor.capabilities == _NONE
+    scripted.powers = Powers()  # and now it is started anew, with all that it has
+    rich = _of(scripted, answers)
+    assert rich.capabilities == _NONE
+    assert rich.ask(Request(prompt="x 10", prompt_logprobs=2)).prompt is not None
+    assert rich.capabilities == _ALL
+    scripted.powers = replace(_BARE, limit="max_completion_tokens", lies=False)
+    other = _of(scripted, answers)
+    assert other.ask(Request((Message("user", "hi"),))).text == "hi"
+    assert other.capabilities == _NONE
+    probes = len(scripted.log)
+    for _ in range(2):
+        with pytest.raises(LLMFailed, match="as many log-probabilities of its answers"):
+            other.ask(Request((Message("user", "hi"),), logprobs=2))
+    assert len(scripted.log) == probes
+    for one in (poor, rich, other):
+        one.close()
+
+
 def test_what_broke_by_chance_is_not_remembered(scripted: Scripted, answers: Answers) -> None:
     scripted.strikes_probes = True
     scripted.faults.extend([status(503), status(503)])

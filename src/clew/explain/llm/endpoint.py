@@ -49,6 +49,7 @@ class Endpoint:
         self._gate = Gate()
         self._slots = Semaphore(concurrency)
         self._dialect: Dialect | None = None
+        self._remembered = False
         self._probing = Lock()
 
     @property
@@ -59,7 +60,7 @@ class Endpoint:
     @property
     def capabilities(self) -> Capabilities:
         """What it has, remembered. Raises UnknownLLM or LLMFailed."""
-        return self._known(None).capabilities
+        return self._known(None)[0].capabilities
 
     def close(self) -> None:
         self._wire.close()
@@ -70,15 +71,22 @@ class Endpoint:
 
     def send(self, request: Request, stop: Stop | None) -> Answer:
         """One answer, asked for as often as it takes. Raises LLMFailed, UnknownLLM, BudgetSpent or Cancelled."""
-        dialect = self._known(stop)
-        self._check(request, dialect.capabilities)
-        try:
-            return self._tried(request, dialect, self._retries, stop, again=True)
-        except Refused as refused:
-            failure = told(refused, self.reference, self._wire.key)
-        except Passing as passing:
-            failure = passing.failure
-        raise failure
+        outdated: Dialect | None = None
+        while True:
+            dialect, remembered = self._known(stop, outdated)
+            try:
+                self._check(request, dialect.capabilities)
+                return self._tried(request, dialect, self._retries, stop, again=True)
+            except Refused as refused:
+                failure, lacking = told(refused, self.reference, self._wire.key), refused.status in (400, 422)
+            except Passing as passing:
+                failure, lacking = passing.failure, False
+            except LLMFailed as failed:
+                failure, lacking = failed, failed.kind == "unsupported"
+            if not (lacking and remembered):
+                raise failure
+            # What is remembered may be of another server that had this address, or of this one before an update.
+            outdated = dialect
 
     def _check(self, request: Request, has: Capabilities) -> None:
         """Raises LLMFailed for what it does not have."""
@@ -93,13 +101,16 @@ class Endpoint:
             return
         raise LLMFailed(f"{self.reference} {lacks}.", "Use another method, or another endpoint.", kind="unsupported")
 
-    def _known(self, stop: Stop | None) -> Dialect:
-        """How to speak to it: as found out now, before, or once more where what was kept is of another time."""
+    def _known(self, stop: Stop | None, outdated: Dialect | None = None) -> tuple[Dialect, bool]:
+        """How to speak to it, and whether that is remembered from before; found out anew where that is `outdated`."""
         with turn(self._probing, stop):
-            if self._dialect is None:
-                kept = None if self._answers is None else self._answers.dialect(self.reference)
-                self._dialect = self._learned(stop) if kept is None else Dialect.of(kept)
-            return self._dialect
+            if self._dialect is None and self._answers is not None:
+                kept = self._answers.dialect(self.reference)
+                if kept is not None:
+                    self._dialect, self._remembered = Dialect.of(kept), True
+            if self._dialect is None or self._dialect is outdated:
+                self._dialect, self._remembered = self._learned(stop), False
+            return self._dialect, self._remembered
 
     def _learned(self, stop: Stop | None) -> Dialect:
         def ask(request: Request, dialect: Dialect) -> Answer:
@@ -143,6 +154,7 @@ class Endpoint:
 
     def _once(self, request: Request, dialect: Dialect, stop: Stop | None, again: bool) -> Answer:
         way, fields = dialect.body(self._model, request)
+        # Until it is paid for, or another would be sent before this one is counted.
         with turn(self._slots, stop):
             self._gate.wait(stop)
             self._ledger.send()
@@ -155,7 +167,7 @@ class Endpoint:
                 if passing.paid:
                     self._ledger.pay(self.count(request.text), 0)
                 raise
-        return self._read(body, request, dialect, again)
+            return self._read(body, request, dialect, again)
 
     def _read(self, body: Any, request: Request, dialect: Dialect, again: bool) -> Answer:
         try:

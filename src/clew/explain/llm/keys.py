@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+from typing import Any
 from urllib.parse import urlsplit
 
 from ... import settings
@@ -16,6 +18,7 @@ from ...errors import UnknownLLM
 OPENAI_KEY, OTHER_KEY = "OPENAI_API_KEY", "CLEW_LLM_KEY"
 HIDDEN = "[key]"
 
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _LOGGERS = ("openai", "httpx2", *(f"httpcore2.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")))
 
 
@@ -48,6 +51,21 @@ class Key:
     def hidden(self, text: str) -> str:
         """A text without the key."""
         return text.replace(self._secret, HIDDEN) if self._secret else text
+
+    def hidden_unread(self, text: str) -> str:
+        """The same for a text that was to be JSON, where a key can be spelled in several ways."""
+        plain = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text).replace("\\", "")
+        return HIDDEN if self.inside(plain) else text
+
+    def hidden_in(self, document: Any) -> Any:
+        """A JSON document without the key in any of its texts."""
+        if isinstance(document, str):
+            return self.hidden(document)
+        if isinstance(document, list):
+            return [self.hidden_in(item) for item in document]
+        if isinstance(document, dict):
+            return {self.hidden(name): self.hidden_in(item) for name, item in document.items()}
+        return document
 
     def inside(self, text: str) -> bool:
         """Whether a text tells the key."""

@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 from weakref import finalize
@@ -72,19 +71,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back, the key taken out."""
+    """What came back, the key taken out. `body` is the JSON document, None where it is none."""
 
     status: int
     headers: Mapping[str, str]
     text: str
-
-    @cached_property
-    def body(self) -> Any:
-        """The JSON document; None where it is none."""
-        try:
-            return json.loads(self.text)
-        except (ValueError, RecursionError):
-            return None
+    body: Any
 
     @property
     def wait(self) -> float | None:
@@ -145,7 +137,14 @@ class Wire:
 
     def _reply(self, status: int, headers: Mapping[str, str], content: bytes) -> Reply:
         kept = {name.lower(): value for name, value in headers.items() if name.lower().startswith(_LIMITS)}
-        return Reply(status, kept, self.key.hidden(content.decode("utf-8", "replace")))
+        text = self.key.hidden(content.decode("utf-8", "replace"))
+        try:
+            body = json.loads(text)
+        except (ValueError, RecursionError):
+            body = None
+        if self.key and "\\" in text:  # JSON has several ways to write a sign
+            body, text = self.key.hidden_in(body), self.key.hidden_unread(text)
+        return Reply(status, kept, text, body)
 
 
 def client_of(url: str, key: Key, timeout: float, connections: int) -> OpenAI:
@@ -213,7 +212,7 @@ def told(refused: Refused, name: str, key: Key) -> UnknownLLM | LLMFailed:
         return UnknownLLM(sentence, "Check the model's name, and whether the address ends in /v1.")
     if 300 <= refused.status < 400:
         return UnknownLLM(sentence, "It sends on to another address, which a key is not sent to: name that one.")
-    return LLMFailed(sentence, "It will say so again: change what is asked, or ask another.")
+    return LLMFailed(sentence, "It will say so again: change what is asked, or ask another.", kind="refused")
 
 
 def _status(status: int) -> str:
