@@ -15,6 +15,7 @@ export function Trust({ score, className = "" }: { score: Score | null; classNam
       data-testid="trust"
       data-score={value ?? ""}
     >
+      {"score "}
       <span className={`font-medium ${beats(score) === false ? "text-ink-2" : "text-ink"}`}>
         {scoreText(scorer, value)}
       </span>

@@ -76,7 +76,7 @@ test("who wrote words is told with what they were found from", () => {
   expect(writtenText({ llm: "lookup", variant: "tokens" })).toBe("token statistics, no language model");
   expect(writtenText({ llm: "you", variant: "written" })).toBe("written by you");
   expect(writtenText({ llm: "m@http://x/v1", variant: "contrast" })).toBe(
-    "m@http://x/v1, from examples against near misses",
+    "m@x, from examples against near misses",
   );
 });
 

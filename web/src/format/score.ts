@@ -119,8 +119,13 @@ export function inFull(score: Score): string {
   ].join("; ");
 }
 
+/** A language model without what all addresses begin with. */
+export function briefly(reference: string): string {
+  return reference.replace(/@https?:\/\//, "@").replace(/\/v1$/, "");
+}
+
 /** Who wrote words, and from what. */
 export function writtenText({ llm, variant }: Pick<Explanation, "llm" | "variant">): string {
   if (llm === "lookup") return "token statistics, no language model";
-  return variant === "written" ? `written by ${llm}` : `${llm}, ${CAME_FROM[variant]}`;
+  return variant === "written" ? `written by ${llm}` : `${briefly(llm)}, ${CAME_FROM[variant]}`;
 }

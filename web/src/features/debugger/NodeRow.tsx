@@ -59,98 +59,100 @@ export function NodeRow({
       data-node={row.id}
       onClick={onClick}
       style={{ height: ROW_HEIGHT + (words ? WORDS_HEIGHT : 0) }}
-      className={`node-grid cursor-pointer grid-rows-[26px] border-b border-line text-xs hover:bg-raised ${
+      className={`cursor-pointer border-b border-line text-xs hover:bg-raised ${
         active ? "bg-raised shadow-[inset_2px_0_0_var(--focus)]" : "bg-panel"
       }`}
     >
-      <div
-        role="cell"
-        className="flex items-center justify-center"
-        onClick={(event) => event.stopPropagation()}
-      >
-        <input
-          type="checkbox"
-          checked={chosen}
-          aria-label={`Select ${row.id}`}
-          title="Select for an edit of several (x)"
-          onChange={onChoose}
-          className={`size-3.5 ${chosen ? "" : "opacity-45 hover:opacity-100 focus:opacity-100"}`}
-        />
-      </div>
-      <div role="cell" className="sticky left-0 z-[1] flex min-w-0 items-center bg-inherit px-1">
-        <button
-          type="button"
-          aria-expanded={open}
-          aria-label={`${open ? "Close" : "Open"} ${row.id}`}
-          className="flex h-full shrink-0 items-center px-0.5"
-          onClick={(event) => {
-            event.stopPropagation();
-            onClick();
-          }}
+      <div role="presentation" className="node-grid bg-inherit" style={{ height: ROW_HEIGHT - 1 }}>
+        <div
+          role="cell"
+          className="flex items-center justify-center"
+          onClick={(event) => event.stopPropagation()}
         >
-          <Icon
-            name="chevron"
-            size={11}
-            className={`text-ink-3 transition-transform ${open ? "rotate-90" : ""}`}
+          <input
+            type="checkbox"
+            checked={chosen}
+            aria-label={`Select ${row.id}`}
+            title="Select for an edit of several (x)"
+            onChange={onChoose}
+            className={`size-3.5 ${chosen ? "" : "opacity-45 hover:opacity-100 focus:opacity-100"}`}
           />
-        </button>
-        <span
-          className="min-w-0 truncate"
-          title={ablated ? `${row.id} is switched off by an edit` : undefined}
-        >
-          <ComponentLink node={row.id} className={ablated ? "text-ink-3 line-through!" : ""} />
-        </span>
+        </div>
+        <div role="cell" className="sticky left-0 z-[1] flex min-w-0 items-center bg-inherit px-1">
+          <button
+            type="button"
+            aria-expanded={open}
+            aria-label={`${open ? "Close" : "Open"} ${row.id}`}
+            className="flex h-full shrink-0 items-center px-0.5"
+            onClick={(event) => {
+              event.stopPropagation();
+              onClick();
+            }}
+          >
+            <Icon
+              name="chevron"
+              size={11}
+              className={`text-ink-3 transition-transform ${open ? "rotate-90" : ""}`}
+            />
+          </button>
+          <span
+            className="min-w-0 truncate"
+            title={ablated ? `${row.id} is switched off by an edit` : undefined}
+          >
+            <ComponentLink node={row.id} className={ablated ? "text-ink-3 line-through!" : ""} />
+          </span>
+        </div>
+        <div role="cell" className="flex min-w-0 items-center gap-1 overflow-hidden px-2">
+          <Place tokens={tokens} row={row} />
+        </div>
+        {columns
+          .filter(({ look }) => look !== "name")
+          .map(({ column, look }) => {
+            const value = valueIn(row, column);
+            const max = maximumOf(maxima, row, column);
+            const background =
+              look === "effect"
+                ? effectBackground(value ?? 0, max)
+                : look === "amount"
+                  ? activationBackground(Math.abs(value ?? 0), max)
+                  : undefined;
+            const verified = column === "verified_effect";
+            return (
+              <div
+                key={column}
+                role="cell"
+                data-column={column}
+                className={`num flex items-center justify-end gap-1 px-2 ${
+                  look === "plain" ? "text-ink-2" : ""
+                } ${column.endsWith("_left") || verified ? "border-l border-line" : ""}`}
+                style={{ background }}
+                title={verified && value !== null ? measuredHow : undefined}
+              >
+                {verified && off && (
+                  <span
+                    className="font-semibold"
+                    title="The estimate disagrees: off by more than 0.1, and by more than half of the larger"
+                  >
+                    <span aria-hidden="true">≠</span>
+                    <span className="sr-only">disagrees with the estimate</span>
+                  </span>
+                )}
+                {verified && measuring && value === null ? (
+                  <span className="text-ink-3" title="Being measured">
+                    …
+                  </span>
+                ) : (
+                  signed(value)
+                )}
+              </div>
+            );
+          })}
       </div>
-      <div role="cell" className="flex min-w-0 items-center gap-1 overflow-hidden px-2">
-        <Place tokens={tokens} row={row} />
-      </div>
-      {columns
-        .filter(({ look }) => look !== "name")
-        .map(({ column, look }) => {
-          const value = valueIn(row, column);
-          const max = maximumOf(maxima, row, column);
-          const background =
-            look === "effect"
-              ? effectBackground(value ?? 0, max)
-              : look === "amount"
-                ? activationBackground(Math.abs(value ?? 0), max)
-                : undefined;
-          const verified = column === "verified_effect";
-          return (
-            <div
-              key={column}
-              role="cell"
-              data-column={column}
-              className={`num flex items-center justify-end gap-1 px-2 ${
-                look === "plain" ? "text-ink-2" : ""
-              } ${column.endsWith("_left") || verified ? "border-l border-line" : ""}`}
-              style={{ background }}
-              title={verified && value !== null ? measuredHow : undefined}
-            >
-              {verified && off && (
-                <span
-                  className="font-semibold"
-                  title="The estimate disagrees: off by more than 0.1, and by more than half of the larger"
-                >
-                  <span aria-hidden="true">≠</span>
-                  <span className="sr-only">disagrees with the estimate</span>
-                </span>
-              )}
-              {verified && measuring && value === null ? (
-                <span className="text-ink-3" title="Being measured">
-                  …
-                </span>
-              ) : (
-                signed(value)
-              )}
-            </div>
-          );
-        })}
       {words && (
         <div
           role="cell"
           data-testid="node-words"
-          className="sticky left-0 col-span-full row-start-2 flex h-4 max-w-[calc(100vw-2rem)] min-w-0 items-baseline gap-2 pr-2 pl-12 text-2xs text-ink-2"
+          className="sticky left-0 flex h-4 max-w-[calc(100vw-2rem)] min-w-0 items-baseline gap-2 pr-2 pl-12 text-2xs text-ink-2"
         >
           <span className="min-w-0 truncate" title={words.text}>
             <Words text={words.text} />

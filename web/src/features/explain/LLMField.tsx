@@ -2,7 +2,7 @@ import { useState } from "react";
 import { useLLMs } from "../../api/explanations";
 import type { ListedLLM } from "../../api/types";
 import { INPUT } from "../sae/Field";
-import { LOOKUP, refusal } from "./request";
+import { LOOKUP, warning } from "./request";
 
 const ANOTHER = "…";
 /** What there is before the server says. */
@@ -34,7 +34,7 @@ export function LLMField({
   const listed = value === "" ? empty !== null : rows.some(({ reference }) => reference === value);
   const [typing, setTyping] = useState(!listed);
   const another = typing || (llms.data !== undefined && !listed);
-  const why = value.trim() === "" ? null : refusal(value.trim(), llms.data);
+  const why = value.trim() === "" ? null : warning(value.trim(), llms.data);
   return (
     <div className="flex min-w-0 flex-wrap items-center gap-1.5">
       <label className="flex min-w-0 items-center gap-1.5 text-xs text-ink-2" title={title}>
@@ -71,12 +71,12 @@ export function LLMField({
           className={`${INPUT} w-80! max-w-full font-mono placeholder:font-sans`}
         />
       )}
-      {why !== null && <span className="text-2xs text-bad">{why}</span>}
+      {why !== null && <span className="text-2xs text-ink-3">{why}</span>}
     </div>
   );
 }
 
 function nameOf({ reference, kind, key }: Pick<ListedLLM, "reference" | "kind" | "key">): string {
-  if (kind === "lookup") return "lookup: token statistics, no language model";
+  if (kind === "lookup") return "lookup (no language model)";
   return key === false ? `${reference} (no key)` : reference;
 }

@@ -37,6 +37,7 @@ import {
   overviewCsv,
   sourceKey,
   sourceText,
+  trimmed,
 } from "./overview";
 import { PointChart } from "./PointChart";
 import { FIRST_RECIPE, namesOf, requestOf, toCommand } from "./request";
@@ -168,7 +169,7 @@ function Choice({
     sources.every((source) => sourceKey(source) !== sourceKey(key)) && (
       <option value={sourceKey(key)}>{sourceText(key, model)}</option>
     );
-  const select = "h-6.5 min-w-0 max-w-full rounded border border-line bg-panel px-1 text-xs text-ink";
+  const select = "h-6.5 min-w-0 max-w-80 rounded border border-line bg-panel px-1 text-xs text-ink";
   return (
     <section
       aria-label="Whose words"
@@ -299,14 +300,17 @@ function Shown({
     ...layers.flatMap(({ points }) => points.map(({ x }) => x)),
     1,
   );
-  const ends = density.flatMap(({ overview }) => overview.density.flatMap(({ low, high }) => [low, high]));
+  const scores = trimmed(overviews.map(({ distribution }) => distribution));
+  const ends = trimmed(overviews.map(({ density }) => density)).flatMap((bins) =>
+    bins.flatMap(({ low, high }) => [Math.floor(low), Math.ceil(high)]),
+  );
   const listed = overviews[view.listed === "second" ? 1 : 0] ?? overviews[0];
   const scorer = overviews[0]?.source.scorer ?? "simulation";
   const axis = overviews.every(({ source }) => source.scorer === scorer) ? MEANING[scorer].number : "score";
   return (
     <>
       <Numbers labelled={labelled} />
-      <div className="grid grid-cols-[minmax(0,1fr)] gap-3 lg:grid-cols-2 2xl:grid-cols-[minmax(0,1.3fr)_minmax(0,1fr)_minmax(0,1fr)]">
+      <div className="grid grid-cols-[minmax(0,1fr)] gap-3 lg:grid-cols-2 xl:grid-cols-[minmax(0,1.3fr)_minmax(0,1fr)_minmax(0,1fr)] lg:max-xl:[&>:first-child]:col-span-2">
         <Panel
           title="Score by layer"
           actions={
@@ -337,7 +341,7 @@ function Shown({
         <Panel title="Distribution">
           <div className="px-3 pb-2" data-testid="distribution">
             <ScoreBars
-              series={labelled.map((one) => ({ ...one, bins: one.overview.distribution }))}
+              series={labelled.map((one, i) => ({ ...one, bins: scores[i] ?? [] }))}
               axis={`${axis} · share of the scored components`}
             />
           </div>
@@ -348,7 +352,7 @@ function Shown({
               label="Mean score by the share of tokens that a component fires on"
               series={density}
               named={(x) => `fires on about ${percent(10 ** x)} of tokens`}
-              edge={(x) => (x === 0 ? "all" : `1e${x}`.replace("-", "−"))}
+              edge={(x) => (x === 0 ? "all" : Number.isInteger(x) ? `1e${x}`.replace("-", "−") : "")}
               axis={`share of tokens that it fires on · mean ${axis}`}
               domain={{
                 low: ends.length ? Math.min(...ends) : -4,
@@ -429,9 +433,9 @@ function Numbers({
               >
                 Failed
               </th>
-              <th className="px-2 text-right font-normal">Mean score</th>
+              <th className="px-2 text-right font-normal whitespace-nowrap">Mean score</th>
               <th
-                className="px-2 text-right font-normal"
+                className="px-2 text-right font-normal whitespace-nowrap"
                 title="What looking each token up in the examples reaches, without words"
               >
                 Token table

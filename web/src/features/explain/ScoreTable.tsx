@@ -1,9 +1,11 @@
 import { useState } from "react";
 import type { Score } from "../../api/types";
+import { Icon } from "../../components/Icon";
 import { Tip } from "../../components/Tip";
 import { count, signed } from "../../format/number";
 import {
   beats,
+  briefly,
   failedText,
   inFull,
   latestScores,
@@ -61,7 +63,20 @@ function Row({ score }: { score: Score }) {
     <>
       <tr data-scorer={scorer} title={inFull(score)} className="border-b border-line last:border-b-0">
         <td className="h-6.5 pr-2 whitespace-nowrap">
-          <span title={MEANING[scorer].asks}>{scorer}</span>
+          <button
+            type="button"
+            aria-expanded={open}
+            title={`${MEANING[scorer].asks} Click for ${others.length} more measures.`}
+            onClick={() => setOpen(!open)}
+            className="inline-flex items-baseline gap-1 hover:underline"
+          >
+            <Icon
+              name="chevron"
+              size={10}
+              className={`self-center text-ink-3 transition-transform ${open ? "rotate-90" : ""}`}
+            />
+            {scorer}
+          </button>
           <span className="text-2xs text-ink-3">
             {" "}
             {MEANING[scorer].number}
@@ -104,20 +119,10 @@ function Row({ score }: { score: Score }) {
             </td>
           );
         })}
-        <td className="px-2 whitespace-nowrap text-ink-2">
-          <span className="font-mono text-2xs">{llm}</span>
+        <td className="max-w-0 min-w-32 truncate px-2 text-ink-2" title={llm}>
+          <span className="font-mono text-2xs">{briefly(llm)}</span>
           {method !== null && method !== llm && (
             <span className="text-2xs text-ink-3"> {method.replaceAll("_", " ")}</span>
-          )}
-          {others.length > 0 && (
-            <button
-              type="button"
-              aria-expanded={open}
-              onClick={() => setOpen(!open)}
-              className="pl-2 text-2xs text-ink-3 underline decoration-line-strong underline-offset-2 hover:text-ink"
-            >
-              {open ? "fewer measures" : `${others.length} more measures`}
-            </button>
           )}
         </td>
       </tr>

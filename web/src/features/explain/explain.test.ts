@@ -1,16 +1,16 @@
 import { describe, expect, test } from "vitest";
 import type { Overview, ScoredText, Source } from "../../api/types";
 import { type OverviewView, readOverviewView, writeOverviewView } from "../../url/overviewView";
-import { byDensity, byLayer, firstSource, kindsOf, overviewCsv, sourceText } from "./overview";
+import { byDensity, byLayer, firstSource, kindsOf, overviewCsv, sourceText, trimmed } from "./overview";
 import {
   asksNothing,
   costText,
   FIRST_RECIPE,
   namesOf,
-  refusal,
   requestOf,
   toCommand,
   toPython,
+  warning,
 } from "./request";
 import { correlation, textsShown } from "./texts";
 
@@ -103,10 +103,10 @@ describe("what is asked for", () => {
 
   test("a language model without a key, or that may not be named, is refused", () => {
     const rows = [{ reference: "gpt", kind: "endpoint" as const, key: false, methods: null }];
-    expect(refusal("gpt", { rows, others: true })).toContain("key");
-    expect(refusal("other", { rows, others: true })).toBeNull();
-    expect(refusal("other", { rows, others: false })).toContain("only what it was given");
-    expect(refusal("other", undefined)).toBeNull();
+    expect(warning("gpt", { rows, others: true })).toContain("key");
+    expect(warning("other", { rows, others: true })).toBeNull();
+    expect(warning("other", { rows, others: false })).toContain("only what it was given");
+    expect(warning("other", undefined)).toBeNull();
   });
 });
 
@@ -194,6 +194,17 @@ describe("an overview", () => {
       [7, 0.3],
     ]);
     expect(byDensity(OVERVIEW)).toEqual([{ x: -2.5, y: 0.4, n: 190, deviation: null, table: null }]);
+  });
+
+  test("shows the bins that any of its sources fills, and all between", () => {
+    const bins = (...counts: number[]) => counts.map((n, i) => ({ low: i, high: i + 1, n, mean: null }));
+    expect(
+      trimmed([bins(0, 0, 1, 0, 0), bins(0, 0, 0, 0, 2)]).map((some) => some.map(({ low }) => low)),
+    ).toEqual([
+      [2, 3, 4],
+      [2, 3, 4],
+    ]);
+    expect(trimmed([bins(0, 0)])[0]).toHaveLength(2);
   });
 
   test("is a table of all its numbers", () => {

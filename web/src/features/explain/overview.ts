@@ -1,6 +1,6 @@
-import type { Group, Overview, Source } from "../../api/types";
+import type { Bin, Group, Overview, Source } from "../../api/types";
 import { csvText } from "../../format/csv";
-import { CAME_FROM } from "../../format/score";
+import { briefly, CAME_FROM } from "../../format/score";
 import { COMPONENT_KINDS, type ComponentKind } from "../../url/ids";
 import type { SourceKey } from "../../url/overviewView";
 import { oneOf } from "../../url/params";
@@ -27,8 +27,8 @@ export function sourceKey({ model, llm, variant, scorer, simulator }: SourceKey)
 /** A source in one line; the model is named where it is another than the one that is open. */
 export function sourceText(source: SourceKey, model: string | undefined): string {
   const { llm, variant, scorer, simulator } = source;
-  const words = llm === "lookup" ? "lookup" : `${llm}, ${CAME_FROM[variant]}`;
-  const judged = simulator === llm ? scorer : `${scorer} by ${simulator || "its authors"}`;
+  const words = llm === "lookup" ? "lookup" : `${briefly(llm)}, ${CAME_FROM[variant]}`;
+  const judged = simulator === llm ? scorer : `${scorer} by ${briefly(simulator) || "its authors"}`;
   return `${source.model === model ? "" : `${source.model}: `}${words} · ${judged}`;
 }
 
@@ -65,6 +65,14 @@ export function byDensity({ density }: Pick<Overview, "density">): Point[] {
   return density.flatMap(({ low, high, n, mean }) =>
     mean === null ? [] : [{ x: (low + high) / 2, y: mean, n, deviation: null, table: null }],
   );
+}
+
+/** The histograms from the first bin that any of them has something in to the last, so that they keep their bins. */
+export function trimmed(histograms: readonly (readonly Bin[])[]): Bin[][] {
+  const filled = histograms.flatMap((bins) => bins.flatMap(({ n }, i) => (n > 0 ? [i] : [])));
+  if (filled.length === 0) return histograms.map((bins) => [...bins]);
+  const [first, last] = [Math.min(...filled), Math.max(...filled)];
+  return histograms.map((bins) => bins.slice(first, last + 1));
 }
 
 /** All numbers of an overview as one CSV: what each is of, and over how many. */

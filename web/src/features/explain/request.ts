@@ -153,11 +153,10 @@ export function toPython(model: string, id: string, autoencoders: readonly strin
   ].join("\n");
 }
 
-/** What cannot be asked of a language model that was named; null when nothing is known to be wrong with it. */
-export function refusal(reference: string, llms: LLMs | undefined): string | null {
+/** What to know before a language model that was named is asked; null when there is nothing. */
+export function warning(reference: string, llms: LLMs | undefined): string | null {
   const row = llms?.rows.find((one) => one.reference === reference);
-  if (row)
-    return row.key === false ? "No key is set for it: the server takes one from its environment." : null;
+  if (row) return row.key === false ? "No key is set for it, which is right where none is needed." : null;
   return llms && !llms.others
     ? "This server answers others than this machine, and asks only what it was given."
     : null;

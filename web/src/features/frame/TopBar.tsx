@@ -45,12 +45,12 @@ export function TopBar({
   const asked = useAsked();
   const back = useDebugger();
   return (
-    <header className="flex min-h-11 flex-wrap items-center gap-x-3 gap-y-1.5 border-b border-line bg-panel px-3 py-1.5">
+    <header className="flex min-h-11 flex-wrap items-center gap-x-3 max-sm:gap-x-2 gap-y-1.5 border-b border-line bg-panel px-3 py-1.5">
       <Link href="/" className="flex shrink-0 items-center gap-1.5" title={version && `Clew ${version}`}>
         <img src="/clew.svg" alt="" className="size-5" />
         <span className="text-[15px] font-semibold tracking-tight max-sm:sr-only">clew</span>
       </Link>
-      <nav aria-label="Pages" className="flex shrink-0 gap-0.5">
+      <nav aria-label="Pages" className="flex shrink-0 gap-0.5 max-sm:gap-0">
         <Tab href={back} current={page === "debugger"}>
           Debugger
         </Tab>
@@ -107,7 +107,7 @@ function Tab({ href, current, children }: { href: string; current: boolean; chil
     <Link
       href={href}
       aria-current={current ? "page" : undefined}
-      className={`rounded px-2 py-1 text-xs ${
+      className={`rounded px-2 py-1 text-xs max-sm:px-1 ${
         current ? "bg-raised font-medium text-ink" : "text-ink-2 hover:bg-raised hover:text-ink"
       }`}
     >

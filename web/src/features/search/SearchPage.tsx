@@ -20,6 +20,7 @@ export function SearchPage() {
   const status = useStatus();
   const atlas = useAtlas();
   const info = atlas.data?.atlas ?? null;
+  const model = status.data?.model.name ?? "smollm2";
   const example = status.data?.example.prompt;
   const asking = useMemo(() => askingOf(view, example, info !== null), [view, example, info]);
   const found = useQuery({
@@ -66,7 +67,7 @@ export function SearchPage() {
         />
       )}
       {view.mode === "words" ? (
-        <WordsFound view={view} onAsk={ask} onPage={(page) => change({ page })} />
+        <WordsFound view={view} model={model} onAsk={ask} onPage={(page) => change({ page })} />
       ) : asking === null && view.mode !== "prompt" ? (
         !none || view.mode === "push" ? (
           <Empty>
@@ -85,7 +86,7 @@ export function SearchPage() {
           results={results}
           stale={found.isPlaceholderData}
           hasAtlas={info !== null}
-          model={status.data?.model.name ?? "smollm2"}
+          model={model}
           onAsk={ask}
           onPage={(page) => change({ page })}
         />

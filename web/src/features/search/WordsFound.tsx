@@ -21,10 +21,12 @@ const EXPORTED = 1000;
 /** The explanations that say what is looked for; each leads to its component. */
 export function WordsFound({
   view,
+  model,
   onAsk,
   onPage,
 }: {
   view: SearchView;
+  model: string;
   onAsk: Ask;
   onPage: (page: number) => void;
 }) {
@@ -60,7 +62,7 @@ export function WordsFound({
             onChange={(sort) => onAsk({ sort }, "replace")}
           />
           <div className="ml-auto flex flex-wrap items-center gap-1.5">
-            <CopyButton text={() => wordsPython(view)}>Copy as Python</CopyButton>
+            <CopyButton text={() => wordsPython(model, view)}>Copy as Python</CopyButton>
             <SaveButton
               file="clew-found.csv"
               disabled={total === 0}

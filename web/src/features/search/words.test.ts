@@ -13,10 +13,11 @@ test("without words the best scores come first", () => {
 
 test("the copied program asks the same", () => {
   const program = wordsPython(
+    "smollm2",
     readSearchView("?by=words&words=month&kinds=neuron&layers=5&llm=lookup&score=0.2&page=2"),
   );
   expect(program).toContain(
-    'search("month", kinds=["neuron"], layers=[5], llm="lookup", min_score=0.2, sort="relevance", offset=50)',
+    'search(Explanations(), "month", model="smollm2", kinds=["neuron"], layers=[5], llm="lookup", min_score=0.2, sort="relevance", offset=50)',
   );
 });
 

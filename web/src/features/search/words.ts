@@ -47,10 +47,12 @@ export function wordsCsv(rows: readonly Explanation[]): string {
 }
 
 /** A Python program that prints the same page of the same search. */
-export function wordsPython(view: SearchView): string {
+export function wordsPython(model: string, view: SearchView): string {
   const { q = "", kinds, layers, llm, min_score, sort } = wordsAsked(view);
   const call = args(
+    "Explanations()",
     pythonText(q),
+    `model=${pythonText(model)}`,
     many("kinds", (kinds ?? []).map(pythonText)),
     many("layers", layers ?? []),
     llm ? `llm=${pythonText(llm)}` : "",
@@ -60,8 +62,9 @@ export function wordsPython(view: SearchView): string {
   );
   return [
     "from clew.explain.store.explanations import Explanations",
+    "from clew.explain.store.search import search",
     "",
-    `found = Explanations().search(${call})`,
+    `found = search(${call})`,
     "print(found.total)",
     "print(found)",
     "",
