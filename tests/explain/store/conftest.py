@@ -74,18 +74,23 @@ def _wait(url: str) -> None:
     pytest.fail("PostgreSQL did not start")
 
 
+@pytest.fixture
+def postgres_url(postgres: str) -> str:
+    """The URL of the server, emptied."""
+    engine = create_engine(postgres)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+    return postgres
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An address with nothing in it yet, of each kind of database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'clew.db'}"
-    server: str = request.getfixturevalue("postgres")
-    engine = create_engine(server)
-    with engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    engine.dispose()
-    return server
+    return request.getfixturevalue("postgres_url")
 
 
 @pytest.fixture

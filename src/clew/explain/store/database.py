@@ -6,6 +6,7 @@ password.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -177,23 +178,30 @@ def _sqlite_error(engine: Engine, error: sqlite3.Error) -> ClewError | None:
             return None
 
 
+# Words of a server that speaks English; of another a refusal is told as no answer.
+_REFUSALS = {
+    r"authentication failed|role .* does not exist|no password supplied": "28P01",
+    r"database .* does not exist": "3D000",
+}
 _REFUSED = "Look at the address, the user and the password of the database."
 
 
 def _postgres_error(engine: Engine, error: DBAPIError | sqlite3.Error) -> ClewError | None:
-    """By the error codes of PostgreSQL; without one it was never reached, or hung up."""
-    name = _name(engine)
-    code = str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
+    """By the error codes of PostgreSQL; without one it was never reached, refused the connection, or hung up."""
+    name, cause = _name(engine), getattr(error, "orig", None)
+    code = str(getattr(cause, "sqlstate", None) or "")
+    if not code:  # psycopg passes on no code of a refusal, only the server's words
+        code = next((code for words, code in _REFUSALS.items() if re.search(words, str(cause))), "")
     if code == "53100":
         return NoSpace(f"The disk of {name} is full; all that was complete is kept.", "Free some space and try again.")
     if code in ("28000", "28P01"):
-        return BadDatabase(f"{name} refuses this user or password.", _REFUSED)
+        return BadDatabase(f"The {name} refuses this user or password.", _REFUSED)
     if code == "3D000":
         return BadDatabase(f"There is no {name}.", f"Make it: createdb {engine.url.database}")
     if code in ("42501", "25006"):
-        return BadDatabase(f"{name} does not let this user write.", _REFUSED)
+        return BadDatabase(f"The {name} does not let this user write.", _REFUSED)
     if code[:2] in ("08", "53", "57") or (not code and isinstance(error, (OperationalError, InterfaceError))):
-        return BadDatabase(f"{name} does not answer.", "Start it, or look at its address.")
+        return BadDatabase(f"The {name} does not answer.", "Start it, or look at its address.")
     return None
 
 

@@ -226,13 +226,15 @@ class Explanations:
             row = rows.score_row(score, explanation)
             same = [scores.c[name].is_not_distinct_from(row[name]) for name in _SAME_SCORE]
             known = connection.execute(select(scores.c.id, scores.c.created).where(*same)).first()
-            if known is not None:
-                added.append(replace(score, strips=(), id=known.id, created=known.created))
-                continue
-            number = connection.execute(self._insert(scores).values(row).returning(scores.c.id)).scalar_one()
+            if known is None:
+                statement = self._insert(scores).values(row).returning(scores.c.id, scores.c.created)
+                known = connection.execute(statement).one()
             if score.strips:
-                connection.execute(strips.insert().values(score=number, content=rows.pack(score.strips)))
-            added.append(replace(score, strips=(), id=number, created=row["created"]))
+                content = rows.pack(score.strips)
+                connection.execute(
+                    self._insert(strips).values(score=known.id, content=content).on_conflict_do_nothing()
+                )
+            added.append(replace(score, strips=(), id=known.id, created=known.created))
         headline = rows.headline(several)
         if headline is not None:
             connection.execute(update(explanations).where(explanations.c.id == explanation).values(headline=headline))
