@@ -130,6 +130,15 @@ def test_a_list_of_tokens_has_means_and_counts() -> None:
     )
 
 
+def test_tokens_that_seldom_fire_are_told_where_there_are_no_others() -> None:
+    rare = [sample([f" t{n}"] * 50, [1] + [0] * 49) for n in range(7)]
+    rows = lists.tokens(Evidence(NEURON, 1.0, tuple(rare))).partition("\n\n")[0].splitlines()[1:]
+    assert rows == [f" t{n}\t0.2\t50" for n in range(5)]
+    often = sample([" o0", " o1", " o2", " o3", " o4"], [1] * 5)
+    rows = lists.tokens(Evidence(NEURON, 1.0, (often, *rare))).partition("\n\n")[0].splitlines()[1:]
+    assert rows == [f" o{n}\t10.0\t1" for n in range(5)]
+
+
 def test_a_pair_is_marked_in_its_text() -> None:
     tokens = ["Mary", " gave", " her", " book"]
     evidence = Evidence(HEAD, 4.0, (sample(tokens, [], pairs=[(2, 0, 4.0), (1, 0, 2.0), (3, 3, 1.0)]),))

@@ -14,7 +14,8 @@ from .pairs import strongest
 
 TOKENS = 25  # named at most
 BEFORE = 12  # likewise
-LEAST = 0.5  # of 10: a mean below this is not told
+LEAST = 0.5  # of 10: a mean below this is not told, unless few are above
+FEW = 5  # rows told whatever their mean, if they fired at all
 
 
 def tokens(evidence: Evidence) -> str:
@@ -66,5 +67,6 @@ def pairs(evidence: Evidence) -> str:
 
 def _rows(seen: Iterable[tuple[str, list[float]]], most: int, escape: bool = True) -> list[str]:
     means = [(token, sum(values) / len(values), len(values)) for token, values in seen]
-    told = sorted((row for row in means if row[1] >= LEAST), key=lambda row: (-row[1], -row[2], row[0]))[:most]
+    ranked = sorted((row for row in means if row[1] > 0), key=lambda row: (-row[1], -row[2], row[0]))[:most]
+    told = [row for rank, row in enumerate(ranked) if rank < FEW or row[1] >= LEAST]
     return [f"{spelled(token) if escape else token}\t{mean:.1f}\t{count}" for token, mean, count in told]
