@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from clew.debug import Model
+from clew.explain.explainers.examples import text_of
 from clew.explain.llm.client import Answer, Capabilities, Chances, Request
 from clew.explain.records import Score
 from clew.explain.roles import Scorer
 from clew.explain.scorers import DetectionScorer, FuzzingScorer, Reader, Simulates, SimulationScorer
-from clew.explain.scorers.detection import text_of
 from clew.explain.scorers.items import BETWEEN
 from clew.explain.simulators import simulator
 from clew.explain.simulators.all_at_once import _titled

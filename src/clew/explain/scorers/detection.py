@@ -13,19 +13,13 @@ from ...models.tape import Stop
 from ...nodes import Node
 from ..baselines import table_of
 from ..evidence import Evidence, Sample
+from ..explainers.examples import text_of
 from ..records import Score, ScorerName, Split
 from ..roles import Estimate
 from ..samples import QUIET
 from ..simulators.shots import SHOTS
-from ..spelling import spelled
-from .items import FIRES, Item, between, looked_up, scored
+from .items import FIRES, Item, looked_up, scored, together
 from .judges import Form, Judge
-
-
-def text_of(tokens: tuple[str, ...]) -> str:
-    """A text as it is shown, on one line."""
-    return "".join(map(spelled, tokens)).strip()
-
 
 FORM = Form(
     "detection-1",  # raised whenever the same text would be asked about in other words
@@ -75,7 +69,7 @@ def _items(evidence: Evidence, split: Split) -> list[Item]:
     peaks = [float(sample.activations[sample.peak]) / evidence.maximum for sample in samples]
     fires = [_item(number, samples[number], True) for number, peak in enumerate(peaks) if peak >= FIRES]
     quiet = [_item(number, samples[number], False) for number, peak in enumerate(peaks) if peak < QUIET]
-    return between(fires, quiet)
+    return together(fires, quiet)
 
 
 def _item(number: int, sample: Sample, label: bool) -> Item:

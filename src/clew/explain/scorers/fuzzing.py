@@ -22,7 +22,7 @@ from ..roles import Estimate
 from ..samples import QUIET
 from ..simulators.shots import SHOTS
 from ..spelling import spelled
-from .items import FIRES, Item, between, looked_up, scored
+from .items import FIRES, Item, looked_up, scored, together
 from .judges import Form, Judge
 
 RIGHT, WRONG = "right_marks", "wrong_marks"
@@ -73,7 +73,7 @@ def items_of(evidence: Evidence, samples: Sequence[Sample], seed: int) -> list[I
         if quiet is not None:
             right.append(Item(sample, marked(sample.tokens, loud), True, RIGHT, loud, number))
             wrong.append(Item(sample, marked(sample.tokens, quiet), False, WRONG, quiet, number))
-    return between(right, wrong)
+    return together(right, wrong)
 
 
 def _shots() -> tuple[tuple[str, tuple[tuple[str, bool], ...]], ...]:

@@ -70,15 +70,10 @@ class Said:
     def said(self) -> Bool[np.ndarray, " n"]:
         return self.values > self.threshold
 
-    @property
-    def both(self) -> bool:
-        """Whether there are true ones and false ones."""
-        return bool(self.labels.any()) and not self.labels.all()
 
-
-def between(low: Sequence[Item], high: Sequence[Item]) -> list[Item]:
+def together(true: Sequence[Item], false: Sequence[Item]) -> list[Item]:
     """All items where there are some of both; none otherwise, since there would be nothing to ask."""
-    return [*low, *high] if low and high else []
+    return [*true, *false] if true and false else []
 
 
 def looked_up(table: Table, items: Sequence[Item], reduce: Reduce) -> Float64[np.ndarray, " n"]:
@@ -184,11 +179,11 @@ def _bounds(said: Said, headline_auc: bool, seed: int) -> tuple[float | None, fl
 
 
 def _balanced(said: Said) -> float | None:
-    return balanced_accuracy(said.labels, said.said) if said.both else None
+    return balanced_accuracy(said.labels, said.said)
 
 
 def _auc(said: Said) -> float | None:
-    return auc(said.labels, said.values) if said.both else None
+    return auc(said.labels, said.values)
 
 
 def _share(said: Said, of: Bool[np.ndarray, " n"]) -> float | None:

@@ -23,7 +23,7 @@ from ..llm.client import LLM
 from ..records import Score, ScorerName, Split
 from ..roles import Estimate
 from ..samples import QUIET
-from .items import FIRES, Item, between, looked_up, scored
+from .items import FIRES, Item, looked_up, scored, together
 from .judges import Form, Reader
 
 STRONG, WEAK = "strong_pairs", "weak_pairs"
@@ -90,7 +90,7 @@ def _items(evidence: Evidence, split: Split, seed: int) -> list[Item]:
         quiet = _quiet(evidence, sample)
         if quiet and len(weak) < len(strong):
             weak.append(_item(number, sample, draw.choice(quiet), False))
-    return between(strong, weak)
+    return together(strong, weak)
 
 
 def _value(sample: Sample) -> float:
