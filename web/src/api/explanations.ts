@@ -15,12 +15,14 @@ export function useLLMs() {
   return useQuery({ queryKey: ["llms"], queryFn: ({ signal }) => api.llms(signal) });
 }
 
-/** All explanations of a component, newest first. */
-export function useExplanations(id: string) {
-  const among = useChosen();
+/** All explanations of a component, newest first; null: of none. `opened` as for `useBest`. */
+export function useExplanations(id: string | null, opened?: Chosen) {
+  const chosen = useChosen();
+  const among = opened ?? chosen;
   return useQuery({
     queryKey: [EXPLAINED, "of", id, among],
-    queryFn: ({ signal }) => api.explanations(id, among, signal),
+    queryFn: ({ signal }) => api.explanations(id as string, among, signal),
+    enabled: id !== null,
     // A terminal may have added some since.
     staleTime: 0,
   });

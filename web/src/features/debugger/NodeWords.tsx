@@ -1,18 +1,19 @@
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "../../api/client";
-import { EXPLAINED } from "../../api/explanations";
+import { EXPLAINED, useExplanations } from "../../api/explanations";
 import type { Explanation, NodeExplainRequest, Question } from "../../api/types";
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { Trust } from "../../components/Trust";
 import { Words } from "../../components/Words";
 import { short } from "../../format/number";
-import { headlineOf, writtenText } from "../../format/score";
+import { briefly, headlineOf, writtenText } from "../../format/score";
+import { componentOf } from "../../url/ids";
 import { LLMField } from "../explain/LLMField";
 import { costText, LOOKUP, tokensOf } from "../explain/request";
 import { useRecipe } from "../explain/useRecipe";
-import { citedParts } from "./cited";
+import { citedParts, citedRow } from "./cited";
 
 /** What a node's component does in general, in words, and what the node does in this prompt, if one has it told. */
 export function NodeWords({
@@ -23,16 +24,18 @@ export function NodeWords({
 }: {
   question: Question;
   node: string;
+  /** The best explanation of its component; undefined: there is none. */
   words: Explanation | undefined;
   onRow: (id: string) => void;
 }) {
+  const component = componentOf(node);
   const [asking, setAsking] = useState(false);
-  const known = useQuery<Explanation | null>({
-    queryKey: [EXPLAINED, "node", question, node],
-    // Only what was asked for on this page: nothing is asked by looking.
-    queryFn: () => null,
-    enabled: false,
-  });
+  const kept = useExplanations(component, question.autoencoders);
+  // What has no component, such as an embedding, has nothing to be explained.
+  if (component === null) return null;
+  const told = (kept.data?.rows ?? []).find(
+    (row) => row.node === node && row.question?.startsWith(`${question.prompt}\n`),
+  );
   return (
     <div className="mb-2 flex flex-col gap-1.5 text-xs">
       {words && (
@@ -45,7 +48,7 @@ export function NodeWords({
           <span className="text-2xs text-ink-3">{writtenText(words)}</span>
         </p>
       )}
-      {known.data && <Told told={known.data} onRow={onRow} />}
+      {told && <Told key={told.id} told={told} onRow={onRow} />}
       {asking ? (
         <Ask question={question} node={node} onClose={() => setAsking(false)} />
       ) : (
@@ -54,7 +57,7 @@ export function NodeWords({
             title="A language model says in words what it does here, from what was measured; the cost is told first"
             onClick={() => setAsking(true)}
           >
-            {known.data ? "Explain again…" : "Explain in this prompt…"}
+            {told ? "Explain again…" : "Explain in this prompt…"}
           </Button>
         </div>
       )}
@@ -62,45 +65,67 @@ export function NodeWords({
   );
 }
 
-/** An explanation in one prompt; the rows it cites lead to the nodes of the table. */
+/** An explanation in one prompt; its citations show the rows that they rest on, and nodes in them lead to the table. */
 function Told({ told, onRow }: { told: Explanation; onRow: (id: string) => void }) {
+  const [marked, setMarked] = useState<readonly number[]>([]);
   return (
-    <div data-testid="node-explanation">
-      <p className="flex flex-wrap items-baseline gap-x-3">
-        <span className="text-ink-2">In this prompt</span>
+    <div data-testid="node-explanation" className="flex flex-col gap-1">
+      <p className="flex items-baseline gap-x-3">
+        <span className="shrink-0 text-ink-2">In this prompt</span>
         <span className="text-sm">
-          {citedParts(told.text, told.cited).map((part, i) =>
-            part.node === null ? (
+          {citedParts(told.text).map(({ text, rows }, i) =>
+            rows.length === 0 ? (
               // biome-ignore lint/suspicious/noArrayIndexKey: a part is its place
-              <Words key={i} text={part.text} />
+              <Words key={i} text={text} />
             ) : (
               <button
                 // biome-ignore lint/suspicious/noArrayIndexKey: a part is its place
                 key={i}
                 type="button"
-                title={`${part.node}: go to its row`}
-                onClick={() => onRow(part.node as string)}
-                className="font-mono text-2xs text-ink-2 underline decoration-line-strong underline-offset-2 hover:text-ink"
+                title="Show what this rests on"
+                onClick={() => setMarked(rows)}
+                className="num text-2xs text-ink-2 underline decoration-line-strong underline-offset-2 hover:text-ink"
               >
-                {part.text}
+                {text}
               </button>
             ),
           )}
         </span>
       </p>
-      <p className="flex flex-wrap gap-x-3 text-2xs text-ink-3">
-        <span>{told.llm}</span>
-        <span>not scored: it speaks of this prompt alone, so go by the rows that it cites</span>
-        {told.cited.map((node) => (
-          <button
-            key={node}
-            type="button"
-            onClick={() => onRow(node)}
-            className="font-mono underline decoration-line-strong underline-offset-2 hover:text-ink"
-          >
-            {node.replace("<-", "←")}
-          </button>
-        ))}
+      <ol aria-label="Rows that it cites" className="flex flex-col text-2xs text-ink-2">
+        {told.cited.map((line) => {
+          const { number, parts } = citedRow(line);
+          return (
+            <li
+              key={line}
+              aria-current={marked.includes(number) ? "true" : undefined}
+              className={`flex gap-2 rounded-sm px-1 ${marked.includes(number) ? "bg-raised text-ink" : ""}`}
+            >
+              <span className="num w-6 shrink-0 text-right text-ink-3">[{number}]</span>
+              <span className="min-w-0 break-words">
+                {parts.map(({ text, node }, i) =>
+                  node ? (
+                    <button
+                      // biome-ignore lint/suspicious/noArrayIndexKey: a part is its place
+                      key={i}
+                      type="button"
+                      title="Go to its row"
+                      onClick={() => onRow(text)}
+                      className="font-mono underline decoration-line-strong underline-offset-2 hover:text-ink"
+                    >
+                      {text.replace("<-", "←")}
+                    </button>
+                  ) : (
+                    text
+                  ),
+                )}
+              </span>
+            </li>
+          );
+        })}
+      </ol>
+      <p className="text-2xs text-ink-3" title={told.question ?? undefined}>
+        {briefly(told.llm)}; not scored: it speaks of this prompt alone, so go by the rows that it cites
       </p>
     </div>
   );
@@ -116,8 +141,8 @@ function Ask({ question, node, onClose }: { question: Question; node: string; on
   const plan = useMutation({ mutationFn: (wanted: NodeExplainRequest) => api.planNode(wanted) });
   const explain = useMutation({
     mutationFn: (wanted: NodeExplainRequest) => api.explainNode(wanted),
-    onSuccess: (told) => {
-      client.setQueryData([EXPLAINED, "node", question, node], told);
+    onSuccess: async () => {
+      await client.invalidateQueries({ queryKey: [EXPLAINED] });
       onClose();
     },
   });
