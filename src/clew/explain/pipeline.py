@@ -30,6 +30,7 @@ from .subjects import Subjects
 
 _HEARTBEAT = 0.5  # seconds after which it tells where it is, even if nothing ended
 _HOPELESS = 8  # components in a row that no language model answered for: then it stops, and goes on another time
+_SILENT = ("error", "timeout", "truncated")  # kinds of failures that a server that is gone makes
 _PROBED = 12  # components that a plan looks at, for all
 _WORDS = "fires on words that name a place or a thing, mostly at the end of a clause, and on the word before them " * 2
 """As long as explanations get: what a plan counts before there are any."""
@@ -177,7 +178,8 @@ class _Work:
         self._components, self._recipe, self._parts, self._kept, self._todo = components, recipe, parts, kept, todo
         self._asked_to_stop, self._ended = stop, Event()
         self._subjects = Subjects(components)
-        self._done = self._failed = self._silent = 0
+        self._done = self._failed = 0
+        self._silent: list[str] = []  # what came instead of answers, since there was one
         self._started = time.monotonic()
 
     def run(self) -> Iterator[ExplainProgress]:
@@ -219,7 +221,7 @@ class _Work:
                             error = error or raised
                             if isinstance(raised, Cancelled):
                                 raise
-                    if error is None and self._silent >= _HOPELESS:
+                    if error is None and len(self._silent) >= _HOPELESS:
                         error = self._hopeless()
             finally:
                 self._ended.set()
@@ -329,11 +331,11 @@ class _Work:
     def _ended_with(self, node: Node, result: Explanation | Problem) -> ExplainProgress:
         if isinstance(result, Explanation):
             self._done += 1
-            self._silent = 0
+            self._silent = []
             return replace(self._progress("explain"), latest=result)
         self._failed += 1
-        silent = result.stage == "explain" and result.failure.kind in ("error", "timeout")
-        self._silent = self._silent + 1 if silent else 0
+        silent = result.stage == "explain" and result.failure.kind in _SILENT
+        self._silent = [*self._silent, result.failure.message] if silent else []
         return replace(self._progress("explain"), problem=result)
 
     def _progress(self, stage: str) -> ExplainProgress:
@@ -345,7 +347,7 @@ class _Work:
 
     def _hopeless(self) -> LLMFailed:
         return LLMFailed(
-            f"{self._parts.explainer.reference} did not answer for the last {self._silent} components.",
+            f"The last {len(self._silent)} components got no answer: {self._silent[-1]}",
             "See whether it runs. All that was done is kept: the same command goes on.",
         )
 
