@@ -37,7 +37,8 @@ Fault = Callable[["Handler", Asked], None]
 
 @dataclass
 class Powers:
-    """What the server has. `lies`: it takes fields that it does not know, and ignores them; others are refused."""
+    """What the server has. `lies`: it takes fields that it does not know, and ignores them; others are refused.
+    `thinks`: in a hundred tokens, and says nothing of it, or this."""
 
     chat: bool = True
     completions: bool = True
@@ -49,6 +50,7 @@ class Powers:
     whole_ten: bool = True
     limit: str = "max_tokens"
     usage: bool = True
+    thinks: bool | str = False
     refused: tuple[str, ...] = ()
 
 
@@ -184,6 +186,11 @@ def reply(powers: Powers, asked: Asked) -> tuple[int, Any]:
     elif not chat:
         said = " and so on"
     choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
+    if chat and powers.thinks:
+        if fields[powers.limit] < 100:
+            choice["finish_reason"], said = "length", ""
+        if isinstance(powers.thinks, str):
+            said = f"{powers.thinks}</think>\n{said}" if said else powers.thinks
     tokens = split(said, powers.whole_ten)
     shown = min(wanted, powers.logprobs)
     if chat:

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from clew.errors import BudgetSpent, LLMFailed, UnknownLLM
 from clew.explain.llm import Budget, open_llm
 from clew.explain.llm.client import LLM, Capabilities, Message, Request
+from clew.explain.llm.probing import THINKING
 from clew.explain.store.answers import Answers
 
 from . import server
@@ -36,8 +37,11 @@ _MAKES: dict[str, tuple[Powers, Capabilities]] = {
         replace(_ALL, completions=False, prompt_logprobs=0),
     ),
     "thinks, and takes no temperature": (
-        Powers(limit="max_completion_tokens", refused=("temperature", "logprobs"), completions=False),
-        replace(_NONE, completions=False, json=True),
+        Powers(limit="max_completion_tokens", refused=("temperature", "logprobs"), completions=False, thinks=True),
+        replace(_NONE, completions=False, json=True, thinking=THINKING),
+    ),
+    "thinks aloud": (
+        Powers(thinks="<think>What was it?", json=False), replace(_ALL, logprobs=0, json=False, thinking=THINKING)
     ),
 }  # fmt: skip
 
@@ -55,7 +59,8 @@ def test_what_an_endpoint_has_is_found_out(powers: Powers, has: Capabilities, sc
     assert all(is_probe(one) for one in scripted.log)
     # And it is asked as it wants to be.
     if has.chat:
-        assert llm.ask(Request((Message("user", "hi"),), logprobs=has.logprobs, json=True)).text == "hi"
+        answer = llm.ask(Request((Message("user", "hi"),), logprobs=has.logprobs, json=True))
+        assert answer.text.splitlines()[-1] == "hi"
     if has.prompt_logprobs:
         answer = llm.ask(Request(prompt="x 10 y", prompt_logprobs=3, max_tokens=1))
         assert answer.prompt is not None

@@ -39,6 +39,14 @@ def test_a_server_says_what_its_model_says_in_this_process(llm: LLM, smollm2: Mo
     assert "Paris" in local.ask(_TEXT).text
 
 
+def test_several_at_once_are_answered_each_with_its_own(llm: LLM, smollm2: Model) -> None:
+    local = open_llm("local:smollm2", subject=smollm2.subject)
+    requests = [Request(prompt=f"The capital of {place} is", max_tokens=3) for place in ("France", "Italy", "Japan")]
+    assert [one.text for one in llm.ask_all(requests) if not isinstance(one, LLMFailed)] == [
+        one.text for one in local.ask_all(requests) if not isinstance(one, LLMFailed)
+    ]
+
+
 def test_what_it_lacks_is_refused_before_it_is_sent(llm: LLM) -> None:
     assert llm.capabilities.logprobs == 0
     sent = llm.spent.requests
