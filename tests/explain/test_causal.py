@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,18 @@ from torch import Tensor, nn
 from clew.atlas import Atlas, collect
 from clew.atlas.components import Components
 from clew.debug import Model
-from clew.errors import Cancelled, LLMFailed
+from clew.errors import Cancelled, LLMFailed, UsageError
 from clew.explain.evidence import Evidence, Sample
 from clew.explain.llm.client import Capabilities
+from clew.explain.pipeline import explaining
+from clew.explain.recipe import Recipe
 from clew.explain.records import Cost, Failure, Method, SampleKind, Score, Split
 from clew.explain.roles import Estimate, Simulation
 from clew.explain.scorers.ablation import AblationScorer
 from clew.explain.scorers.intervention import NEW, InterventionScorer
 from clew.explain.scorers.steering import TARGET
 from clew.explain.spelling import unspelled
+from clew.explain.store.explanations import Explanations
 from clew.models.tape import Stop
 from clew.nodes import Node, parse
 from clew.sae.autoencoder import Autoencoder
@@ -536,3 +540,17 @@ def test_heads_are_not_steered(made: Made) -> None:
     scorer = InterventionScorer(judge(lambda question: "1"), made().components)
     assert "head" in (scorer.refuses(parse("attn.1.2")) or "")
     assert scorer.refuses(parse("neuron.1.2")) is None
+
+
+def test_a_run_without_a_language_model_scores_by_ablation_and_not_by_intervention(made: Made, tmp_path: Path) -> None:
+    case = made()
+    kept = Explanations(f"sqlite:///{tmp_path / 'clew.db'}")
+    *_, last = explaining(case.components, ["neuron.1.3-6"], Recipe(scorers=("ablation",)), explanations=kept)
+    assert (last.done, last.failed) == (4, 0)
+    for number in range(3, 7):
+        (found,) = kept.named("llama", f"neuron.1.{number}")
+        (score,) = found.scores
+        assert score.scorer == "ablation" and score.value is not None and score.value < 1
+    with pytest.raises(UsageError, match="intervention"):
+        list(explaining(case.components, ["neuron.1.3"], Recipe(scorers=("intervention",)), explanations=kept))
+    kept.close()
