@@ -9,6 +9,7 @@ from typing import Any, Literal
 from .client import Capabilities, Request
 
 CHAT, COMPLETIONS = "chat", "completions"  # the two ways to ask
+EMBEDDINGS = "embeddings"  # of texts, which is no asking
 PROMPT_LOGPROBS = "prompt_logprobs"  # a field of vLLM that OpenAI's protocol lacks
 
 
@@ -50,7 +51,7 @@ class Dialect:
             fields["seed"] = request.seed
         if request.prompt is None:
             fields["messages"] = [{"role": one.role, "content": one.content} for one in request.messages]
-            fields[self.limit] = most
+            fields[self.limit] = most + self.capabilities.thinking
             if request.logprobs:
                 fields |= {"logprobs": True, "top_logprobs": request.logprobs}
             if request.json and self.capabilities.json:

@@ -19,7 +19,7 @@ import openai
 from openai import OpenAI
 
 from ...errors import LLMFailed, UnknownLLM
-from .dialect import CHAT, PROMPT_LOGPROBS
+from .dialect import CHAT, EMBEDDINGS, PROMPT_LOGPROBS
 from .keys import Key, key_of
 from .references import Reference
 from .replies import message_of
@@ -118,7 +118,9 @@ class Wire:
 
     def _send(self, way: str, fields: Mapping[str, Any]) -> Reply:
         end = time.monotonic() + self._timeout
-        resource: Any = self._client.chat.completions if way == CHAT else self._client.completions
+        client = self._client
+        ways = {CHAT: client.chat.completions, EMBEDDINGS: client.embeddings}
+        resource: Any = ways.get(way, client.completions)
         ours = {name: value for name, value in fields.items() if name != PROMPT_LOGPROBS}
         more = {PROMPT_LOGPROBS: fields[PROMPT_LOGPROBS]} if PROMPT_LOGPROBS in fields else None
         try:
