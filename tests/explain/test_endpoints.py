@@ -46,11 +46,10 @@ def kept(tmp_path: Path) -> Iterator[Explanations]:
 def sensible(handler: Handler, asked: Asked) -> None:
     """Answers whatever it is asked in the form that is wanted, as a language model would that knows nothing."""
     shown = asked.text
-    if shown.rstrip().endswith("Filled in:"):
-        document = json.loads(shown[shown.index('{"activations"') : shown.rindex("}") + 1])
-        for number, row in enumerate(document["activations"]):
-            row["activation"] = number % 3
-        said = json.dumps(document)
+    if shown.rstrip().endswith("Activations:"):
+        tokens = json.loads(shown.rpartition("\nTokens: ")[2].splitlines()[0])
+        rows = [{"token": token, "activation": number % 3} for number, token in enumerate(tokens)]
+        said = json.dumps({"activations": rows})
     elif shown.rstrip().endswith("Answers:"):
         said = json.dumps({"answers": [number % 2 for number in range(shown.count("\nText "))]})
     else:
@@ -124,7 +123,7 @@ def test_answers_in_no_form_are_failures_of_their_texts_alone(
     wrong = iter(["I would rather not.", '{"activations": []}', '{"activations": [', "[]"] * 100)
 
     def half(handler: Handler, asked: Asked) -> None:
-        if asked.text.rstrip().endswith("Filled in:") and len(scripted.asked) % 2:
+        if asked.text.rstrip().endswith("Activations:") and len(scripted.asked) % 2:
             message = {"role": "assistant", "content": next(wrong)}
             choices = [{"index": 0, "finish_reason": "stop", "message": message}]
             server.says({"id": "1", "object": "x", "created": 1, "model": "scripted", "choices": choices})(

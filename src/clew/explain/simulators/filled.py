@@ -1,4 +1,4 @@
-"""Simulating a text by a JSON document that the model fills in: for endpoints that tell no log-probabilities.
+"""Simulating a text by a JSON document that the model writes: for endpoints that tell no log-probabilities.
 
 An answer that is not the document that was asked for, token by token, is a failure, and never zeros.
 """
@@ -29,9 +29,10 @@ from .shots import SHOTS
 PROMPT = "json-1"  # raised whenever the same text would be asked about in other words
 
 _TASK = (
-    "A component of a language model fires on some tokens of a text and not on others. From what it fires on, fill in "
-    "how strongly it fires on each token of a text, from 0, not at all, to 10. Most tokens have 0. Answer with the "
-    "same JSON document, every token as it stands and every null replaced by a whole number."
+    "A component of a language model fires on some tokens of a text and not on others. From what it fires on, say how "
+    "strongly it fires on each token of a text, from 0, not at all, to 10. Most tokens have 0. Answer with a JSON "
+    'document {"activations": [{"token": ..., "activation": ...}, ...]} that has every token as it stands, in order, '
+    "and a whole number for each."
 )
 _ROOM = 64  # tokens that an answer may have more than the document needs
 
@@ -66,28 +67,29 @@ class Filled:
     def _request(self, words: str, tokens: Sequence[str]) -> Request:
         document = _document(tokens, [settings.SCALE] * len(tokens))
         longest = estimate(self._llm, [Request(prompt=document)]).prompt_tokens + _ROOM
-        question = Question(_TASK, _shots(), _shown(words, tokens), "Filled in:", longest)
+        question = Question(_TASK, _shots(), _shown(words, tokens), "Activations:", longest)
         return replace(question.request(self._llm.capabilities), json=self._llm.capabilities.json)
 
 
 @cache
 def _shots() -> tuple[tuple[str, str], ...]:
-    """Of each example one text in which it fires, of the last one that is near as well."""
+    """Of each example a short text in which it fires, of the last one that is near as well: documents are long."""
     found = []
     for shot in SHOTS:
         evidence = shot.evidence
-        samples = evidence.samples[:1] if shot is not SHOTS[-1] else (evidence.samples[0], evidence.samples[-1])
+        _, short, near = evidence.samples
         found += [
-            (_shown(shot.words, one.tokens), _document(one.tokens, evidence.levels(one).tolist())) for one in samples
+            (_shown(shot.words, one.tokens), _document(one.tokens, evidence.levels(one).tolist()))
+            for one in ((short, near) if shot is SHOTS[-1] else (short,))
         ]
     return tuple(found)
 
 
 def _shown(words: str, tokens: Sequence[str]) -> str:
-    return f"It fires on: {spelled(words)}\n{_document(tokens, [None] * len(tokens))}"
+    return f"It fires on: {spelled(words)}\nTokens: {json.dumps(list(tokens), ensure_ascii=False)}"
 
 
-def _document(tokens: Sequence[str], activations: Sequence[int | None]) -> str:
+def _document(tokens: Sequence[str], activations: Sequence[int]) -> str:
     rows = [{"token": token, "activation": activation} for token, activation in zip(tokens, activations, strict=True)]
     return json.dumps({"activations": rows}, ensure_ascii=False)
 

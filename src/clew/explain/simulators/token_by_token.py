@@ -87,13 +87,12 @@ class TokenByToken:
 
 @cache
 def _shots(most: int) -> tuple[tuple[str, str], ...]:
-    """Of each example the token that fires most, one that does not fire, and the last of a text that is near."""
+    """Of each example the token that fires most in a short text, and the last word of one that is near."""
     found = []
     for shot in SHOTS:
         evidence = shot.evidence
-        one, *_, near = evidence.samples
-        quiet = int(np.flatnonzero(one.activations == 0)[2])
-        for sample, at in ((one, one.peak), (one, quiet), (near, len(near.tokens) - 2)):
+        _, short, near = evidence.samples
+        for sample, at in ((short, short.peak), (near, len(near.tokens) - 2)):
             found.append((_shown(shot.words, sample.tokens, at), str(int(evidence.levels(sample, most)[at]))))
     return tuple(found)
 
