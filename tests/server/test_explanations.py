@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import httpx2
 import pytest
@@ -16,6 +19,7 @@ from starlette.testclient import TestClient
 
 from clew.atlas import Atlas, Components, collect
 from clew.debug import Model
+from clew.explain.published import neuronpedia, openai
 from clew.explain.records import Baseline, Cost, Explanation, Failure, Problem, Score, Strip, Subject
 from clew.explain.store.explanations import Explanations
 from clew.explain.store.overview import overview
@@ -167,6 +171,43 @@ def test_the_model_as_a_whole(client: TestClient, kept: Explanations, subject: S
     assert client.get("/api/explanations/overview", params={"model": "another"}).json()["mean"] == -0.5
     asked = {"scorer": "detection"}
     assert code(client.get("/api/explanations/overview", params=asked)) == (404, "unknown_explanation")
+
+
+def test_explanations_are_saved_as_a_file(
+    client: TestClient, kept: Explanations, subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    neuron = kept.add(explanation(subject, text="„names“ of people", scores=[score(0.5)]))
+    kept.add(explanation(subject, text="worse", scores=[score(0.1)]))
+    head = kept.add(explanation(subject, component=HEAD, text="the token before"))
+    kept.add(explanation(Subject("another", "f")))
+
+    def saved(**params: Any) -> tuple[str, bytes]:
+        answer = client.get("/api/explanations/export", params=params)
+        assert answer.status_code == 200
+        return re.findall('attachment; filename="(.+)"', answer.headers["content-disposition"])[0], answer.content
+
+    name, content = saved()
+    assert name == "explanations.json"
+    assert json.loads(content) == {"model": subject.model, "explanations": [plain(neuron), plain(head)]}
+    assert json.loads(saved(components=["attn.*.*"])[1])["explanations"] == [plain(head)]
+    assert json.loads(saved(components=["neuron.0.*"])[1])["explanations"] == []
+    for format, exported in (("openai", 1), ("neuronpedia", 2)):
+        name, content = saved(format=format)
+        assert name == f"explanations-{format}.zip"
+        folder = tmp_path / format
+        ZipFile(BytesIO(content)).extractall(folder)
+        again = Explanations(f"sqlite:///{folder / 'again.db'}")
+        module = openai if format == "openai" else neuronpedia
+        found = module.import_explanations(folder, again, model=subject.model, fingerprint=subject.fingerprint)
+        assert (found.explanations, found.damaged) == (exported, ())
+        (same,) = again.of(subject, NEURON)
+        assert (same.text, same.scores[0].value) == (neuron.text, 0.5)
+        again.close()
+    refused = client.get("/api/explanations/export", params={"components": ["neuron.1.99999"]})
+    assert code(refused) == (422, "bad_node")
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_an_explanation_is_deleted_with_its_scores(client: TestClient, kept: Explanations, subject: Subject) -> None:

@@ -9,18 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import chain
+from pathlib import Path
+from shutil import make_archive
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
+from zipfile import ZIP_DEFLATED, ZipFile
 
 from .. import settings
+from ..disk import on_disk
 from ..errors import BadNode, Forbidden, LLMFailed, UnknownExplanation, UsageError
 from ..explain.records import ScorerName, Variant
 from ..nodes import Node, parse
 from .answers import Answers, encode
 from .events import event
 from .jobs import Stop
-from .schemas.explain import BestRequest, ExplainRequest, NodeExplainRequest, ScoreRequest
+from .schemas.explain import BestRequest, ExplainRequest, ExportFormat, NodeExplainRequest, ScoreRequest
 from .schemas.questions import Question
 
 if TYPE_CHECKING:
@@ -211,9 +216,37 @@ class Explaining:
             "GET /api/explanations/sources tells the ways.",
         )
 
-    def export(self, format: str, components: Sequence[str] | None) -> tuple[str, Iterator[bytes]]:
-        """The name of a file and its content."""
-        raise NotImplementedError
+    def export(self, format: ExportFormat, components: Sequence[str] | None, folder: Path) -> Path:
+        """Write the best explanation of each of the loaded model's components into a file in a folder; which.
+
+        `components` are ids and patterns, None: all. OpenAI's and Neuronpedia's are folders, here packed into one file.
+        Raises BadNode or NoSpace.
+        """
+        from ..explain.published import neuronpedia, openai
+        from ..explain.selection import selected
+
+        here = self._browser.components()
+        model = self._subject
+        digests = dict.fromkeys([None, *(one.fingerprint for one in here.latents.values())])
+        subjects = [replace(model, autoencoder=digest) for digest in digests]
+        ids = None if components is None else [str(node) for node in selected(components, here)]
+        with on_disk(folder):
+            if format == "json":
+                file = folder / "explanations.json"
+                with file.open("wb") as out:
+                    out.write(b'{"model":' + encode(model.model) + b',"explanations":[')
+                    found = chain.from_iterable(self._kept.chosen(subject, ids) for subject in subjects)
+                    out.writelines(b",\n" * (number > 0) + encode(one.to_dict()) for number, one in enumerate(found))
+                    out.write(b"]}\n")
+                return file
+            file = folder / f"explanations-{format}.zip"
+            if format == "openai":
+                with ZipFile(file, "w", ZIP_DEFLATED) as packed:
+                    for path, line in openai.lines(self._kept, model, ids):
+                        packed.writestr(path, line)
+                return file
+            neuronpedia.export_explanations(self._kept, folder / format, subjects, ids)
+            return Path(make_archive(str(file.with_suffix("")), "zip", folder / format))
 
     def _listed(self, reference: str) -> dict[str, Any]:
         """A language model as the page lists it."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as PathParam
 from pydantic import Field
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import StreamingResponse
+from starlette.responses import FileResponse
 
 from ... import settings
 from ...explain.records import ScorerName, Variant
@@ -22,6 +26,7 @@ from ..schemas.explain import (
     ExplainProgress,
     ExplainRequest,
     Explanation,
+    ExportFormat,
     FoundExplanations,
     LLMs,
     NodeExplainRequest,
@@ -54,7 +59,7 @@ _ASKED: _Responses = {
 _FILE = "application/octet-stream"
 _EVENTS = "Server-sent events; closing the connection cancels. What was answered is kept, and asked for no second time."
 
-Number = Annotated[int, Path(ge=1, le=2**53)]
+Number = Annotated[int, PathParam(ge=1, le=2**53)]
 
 
 def _json(body: bytes) -> Response:
@@ -187,14 +192,19 @@ async def explanation_overview(
 )
 async def export_explanations(
     shared: Shared,
-    format: Literal["json", "openai", "neuronpedia"] = "json",
+    format: ExportFormat = "json",
     components: Annotated[
         list[Annotated[str, Field(max_length=100)]] | None,
         Query(max_length=MAX_LISTED, description="Ids and patterns, such as neuron.5.* or attn.3.1; by default all."),
     ] = None,
 ) -> Response:
-    name, lines = await run_in_threadpool(lambda: shared.explanations.export(format, components))
-    return StreamingResponse(lines, media_type=_FILE, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+    folder = TemporaryDirectory(prefix="clew-")
+    try:
+        file = await run_in_threadpool(lambda: shared.explanations.export(format, components, Path(folder.name)))
+    except BaseException:
+        folder.cleanup()
+        raise
+    return FileResponse(file, media_type=_FILE, filename=file.name, background=BackgroundTask(folder.cleanup))
 
 
 @router.get("/explanations/{number:int}", response_model=Explanation, summary="One explanation with its scores")

@@ -32,6 +32,8 @@ ComponentId = Annotated[
 ]
 Words = Annotated[str, Field(min_length=1, max_length=settings.MAX_EXPLANATION_CHARS)]
 
+ExportFormat = Literal["json", "openai", "neuronpedia"]
+
 # Requests
 
 
