@@ -80,7 +80,7 @@ def test_every_variant_asks_about_every_kind(variant: Variant, component: Node) 
     shown = llm.asked[0].messages[-1].content
     marked = "**Ann** drank [[tea]]" in shown
     assert marked == (component.kind == "attn" and variant != "tokens")
-    assert ("himself" in shown) == (variant == "contrast")
+    assert ("himself" in shown) == (variant != "examples")
     assert shown.endswith("The head:" if component.kind == "attn" else "It fires on:")
     # Answered examples are shown as what is asked about is.
     first = llm.asked[0].messages[1].content
@@ -154,3 +154,12 @@ def test_an_estimate_is_no_less_than_what_is_asked(capabilities: object, variant
     assert takes.requests == len(llm.asked) == 3
     assert takes.prompt_tokens >= llm.spent.prompt_tokens
     assert takes.completion_tokens == sum(request.max_tokens for request in llm.asked)
+
+
+def test_thoughts_count_in_an_estimate_of_a_chat() -> None:
+    def takes(**changes: object) -> int:
+        llm = ScriptedLLM(lambda _: "drinks", replace(CHAT, **changes))
+        return LLMExplainer(llm).estimate(evidence(), "examples", 2).completion_tokens
+
+    assert takes(thinking=1000) == takes() + 2000
+    assert takes(thinking=1000, chat=False) == takes()

@@ -61,6 +61,7 @@ def test_what_an_endpoint_has_is_found_out(powers: Powers, has: Capabilities, sc
     if has.chat:
         answer = llm.ask(Request((Message("user", "hi"),), logprobs=has.logprobs, json=True))
         assert answer.text.splitlines()[-1] == "hi"
+        assert scripted.log[-1].fields[powers.limit] == 256 + has.thinking
     if has.prompt_logprobs:
         answer = llm.ask(Request(prompt="x 10 y", prompt_logprobs=3, max_tokens=1))
         assert answer.prompt is not None

@@ -52,7 +52,9 @@ def estimate(llm: LLM, requests: Sequence[Request]) -> Estimate:
     there are pieces of four letters, marks and line breaks.
     """
     sent = sum(max(llm.count(one.text), _pieces(one.text)) + _TURN * max(1, len(one.messages)) for one in requests)
-    return Estimate(len(requests), sent, sum(one.max_tokens for one in requests))
+    # Only chats think.
+    thought = llm.capabilities.thinking * sum(one.prompt is None for one in requests)
+    return Estimate(len(requests), sent, sum(one.max_tokens for one in requests) + thought)
 
 
 def _pieces(text: str) -> int:

@@ -83,7 +83,8 @@ class Answer:
 class Capabilities:
     """What an endpoint has, asked once and remembered. `logprobs` and `prompt_logprobs`: how many alternatives it tells
     of each token of an answer, or of a raw prompt; 0 for none. `whole_ten`: whether it reads and writes "10" as one
-    token; None: not known."""
+    token; None: not known. `thinking`: tokens that a chat's answer may have besides those asked for, of a model that
+    thinks before it answers; 0 for others."""
 
     chat: bool
     completions: bool
@@ -91,6 +92,7 @@ class Capabilities:
     prompt_logprobs: int
     json: bool
     whole_ten: bool | None
+    thinking: int = 0
 
 
 class LLM(Protocol):

@@ -11,6 +11,8 @@ from .client import Answer, Capabilities, Chances, Message, Request
 from .dialect import Dialect
 from .wire import Refused
 
+THINKING = 2048  # tokens that a model may think in before it answers
+
 _MOST = (20, 5)  # alternatives to a token: as many as OpenAI's chats tell, as its completions
 _TEN = Request(messages=(Message("user", "Reply with the number 10 and nothing else."),), max_tokens=8)
 _LIST = Request(prompt="apples\t10\nplums\t3\npears\t10\n", max_tokens=1)
@@ -36,13 +38,16 @@ def probe(ask: Ask) -> tuple[Dialect, bool]:
         # One that has no such path says less than one that says what it dislikes.
         raise text.error if isinstance(chat.error, Refused) and chat.error.status in (404, 405) else chat.error
     dialect = replace(chat.dialect, echo=text.dialect.echo)
+    thinking = dialect.capabilities.thinking
     capabilities = Capabilities(
         chat=chat.answer is not None,
         completions=text.answer is not None,
-        logprobs=_told(answer.tokens),
+        # Those of its thoughts come first, and nothing tells where these end.
+        logprobs=0 if thinking else _told(answer.tokens),
         prompt_logprobs=0 if text.answer is None else _told((text.answer.prompt or ())[1:]),
         json=chat.answer is not None and _json(ask, dialect),
         whole_ten=_whole_ten([one for one in (chat.answer, text.answer) if one is not None]),
+        thinking=thinking,
     )
     return replace(dialect, capabilities=capabilities), not (chat.broke or text.broke)
 
@@ -68,7 +73,10 @@ def _chat(ask: Ask) -> _Found:
     request, dialect = replace(_TEN, logprobs=_MOST[0]), _BLANK
     while True:
         try:
-            return _Found(dialect, ask(request, dialect))
+            answer = ask(request, dialect)
+            if dialect.capabilities.thinking or not _only_thought(answer):
+                return _Found(dialect, answer)
+            dialect = replace(dialect, capabilities=replace(dialect.capabilities, thinking=THINKING))
         except LLMFailed as error:
             if error.kind == "timeout":
                 raise
@@ -117,6 +125,12 @@ def _text(ask: Ask) -> _Found:
             found = _Found(dialect, answer)
             ways = [way for way in ways if not way[0] and way[1]]
     return found
+
+
+def _only_thought(answer: Answer) -> bool:
+    """Whether all that it was allowed went into thinking, said or not."""
+    text = answer.text.lstrip().casefold()
+    return answer.finish == "length" and (not text or text.startswith("<think>"))
 
 
 def _json(ask: Ask, dialect: Dialect) -> bool:
