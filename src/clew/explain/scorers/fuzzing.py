@@ -43,7 +43,7 @@ def _wrong(evidence: Evidence, sample: Sample, places: Sequence[int], draw: Rand
     loud = _loud(evidence, sample)
     relative = sample.activations / evidence.maximum
     quiet = [at for at in range(sample.first, len(relative)) if relative[at] < QUIET]
-    if len(quiet) < len(loud) or not places:
+    if len(quiet) < len(loud):
         return None
     drawn = draw.sample(places, len(loud)) if len(places) >= len(loud) else draw.choices(places, k=len(loud))
     found: list[int] = []
