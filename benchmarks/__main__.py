@@ -1,6 +1,6 @@
 """Measures everything that is claimed about speed and memory, prints it, and writes docs/benchmarks.md.
 
-python -m benchmarks            all of it, about ten minutes
+python -m benchmarks            all of it, about fifteen minutes
 python -m benchmarks --dry      print, write nothing
 """
 
@@ -22,6 +22,7 @@ from clew.debug.bench import measure
 from clew.settings import EXAMPLE_DISTRACTOR, EXAMPLE_PROMPT, EXAMPLE_TARGET
 
 from .atlas import pages, speed
+from .explain import takes, throughput
 from .models import DEFAULT, GPT2_SHAPE, load
 from .page import answer_to_paint
 from .verified import costs, every_head
@@ -33,6 +34,7 @@ EXHAUSTIVE_BOUND = 30.0
 COLLECTED, COLLECT_BOUND, COLLECT_MEMORY_BOUND = 32_768, 0.7, 1.5
 PAGE_BOUNDS = 20.0, 100.0
 STEP_BOUNDS = {"relu": 1.3, "topk": 2.2}
+EXPLAINED, ANSWER_S, AT_ONCE, BUSY_BOUND = 150, 1.0, 16, 0.9
 COLD_BOUND, IMPORT_BOUND, PAINT_BOUND = 6.0, 2.5, 0.150
 IMPORT_NOTE = (
     "The imports are torch's and transformers' own: `from transformers import LlamaForCausalLM` alone takes as long,",
@@ -102,6 +104,7 @@ def main() -> None:
     print(lines[-1], flush=True)
     lines += _atlas()
     lines += _training()
+    lines += _explaining()
     cold, imported = _cold()
     lines += [
         "",
@@ -181,6 +184,36 @@ def _training() -> list[str]:
             f"| {row['architecture']} | {row['latents']:,} | {row['fires']:,.0f} | {clew:,.0f} | {clew / floor:.2f} "
             f"| {theirs:,.0f} | {clew / theirs:.2f} | ≥ {STEP_BOUNDS[row['architecture']]} |"
         )
+    print("\n".join(lines), flush=True)
+    return lines
+
+
+def _explaining() -> list[str]:
+    """The section on words for components."""
+    lines = [
+        "",
+        "## Words for components",
+        "",
+        "What one component takes at most, when nothing is known from an earlier run: means over 24 neurons of three",
+        "layers of the default model (pairs: 9 heads), up to 15 texts of 48 tokens to score by and 10 to calibrate on.",
+        "Tokens are counted with its tokenizer and on the high side, as plans count them. OpenAI's published setting",
+        "(Bills et al. 2023) scores on ten texts of 64 tokens: 10 requests all at once, 640 token by token.",
+        "`python -m benchmarks.explain cost` repeats it.",
+        "",
+        "| what | requests | tokens sent | tokens received |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    lines += [f"| {row.what} | {row.requests:,.1f} | {row.sent:,.0f} | {row.received:,.0f} |" for row in takes()]
+    found = throughput(EXPLAINED, ANSWER_S, AT_ONCE)
+    lines += [
+        "",
+        f"{found.components} neurons explained by a chat and scored by simulation (JSON) and detection, all of it",
+        f"kept, against a server in a process of its own whose every answer takes {found.delay:g} s:",
+        f"{found.requests:,} requests, {found.at_once} allowed at once, {found.seconds:.0f} s, so",
+        f"{found.per_thousand / 60:.0f} minutes for 1,000 components. Of the requests allowed {found.busy:.0%} were in",
+        f"flight on average, from the first request to the last answer (bound {BUSY_BOUND:.0%}).",
+        "`python -m benchmarks.explain pipeline 150 1 16` repeats it.",
+    ]
     print("\n".join(lines), flush=True)
     return lines
 

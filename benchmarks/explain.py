@@ -97,7 +97,7 @@ class Counting:
         """Holds nothing."""
 
 
-def costs() -> list[Takes]:
+def takes() -> list[Takes]:
     """Neurons of three layers of the default model, and heads where pairs are scored; words of a usual length."""
     model = clew.load()
     with tempfile.TemporaryDirectory() as folder:
@@ -270,7 +270,7 @@ def planted(step: int = 1) -> Reached:
 
 def main(what: str, *numbers: str) -> None:
     run: dict[str, Callable[[], object]] = {
-        "cost": lambda: costs(),
+        "cost": takes,
         "pipeline": lambda: throughput(int(numbers[0]), float(numbers[1]), int(numbers[2])),
         "planted": lambda: planted(*map(int, numbers[:1])),
     }
