@@ -27,7 +27,7 @@ export function Segmented<T extends string>({
         <label
           key={choice.value}
           title={choice.refused ?? choice.title}
-          className="flex h-5.5 shrink-0 cursor-pointer whitespace-nowrap has-disabled:cursor-not-allowed has-disabled:opacity-50 items-center rounded-[3px] px-1.5 text-xs text-ink-2 select-none hover:text-ink has-checked:bg-panel has-checked:text-ink has-checked:shadow-[0_0_0_1px_var(--line-strong)] has-focus-visible:outline-2 has-focus-visible:outline-offset-1 has-focus-visible:outline-focus"
+          className="flex h-5.5 shrink-0 cursor-pointer whitespace-nowrap has-disabled:cursor-not-allowed has-disabled:opacity-50 items-center rounded-[3px] px-1.5 text-xs max-sm:px-1 text-ink-2 select-none hover:text-ink has-checked:bg-panel has-checked:text-ink has-checked:shadow-[0_0_0_1px_var(--line-strong)] has-focus-visible:outline-2 has-focus-visible:outline-offset-1 has-focus-visible:outline-focus"
         >
           <input
             type="radio"

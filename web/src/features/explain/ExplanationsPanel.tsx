@@ -87,7 +87,7 @@ export function ExplanationsPanel({
           >
             Write…
           </Button>
-          <CopyButton text={() => toPython(model, id, autoencoders)}>Copy as Python</CopyButton>
+          <CopyButton text={() => toPython(model, id, autoencoders)}>Python</CopyButton>
           <SaveButton
             file="clew-explanations.json"
             disabled={rows.length === 0}
@@ -142,8 +142,11 @@ export function ExplanationsPanel({
         />
       ) : (
         <div data-testid="explanation" data-shown={shown.id} className="flex flex-col gap-2 px-3 pb-2.5">
-          <div className="flex items-start gap-3">
-            <p className="min-w-0 flex-1 text-[15px] leading-[1.45] break-words" data-testid="words">
+          <div className="flex items-start gap-x-3 gap-y-1.5 max-sm:flex-wrap">
+            <p
+              className="min-w-0 flex-1 text-[15px] max-sm:basis-full leading-[1.45] break-words"
+              data-testid="words"
+            >
               <Words text={shown.text} />
             </p>
             <Button

@@ -448,7 +448,7 @@ function Numbers({
               const { scorer } = overview.source;
               return (
                 <tr key={key} data-source={key} className="border-b border-line last:border-b-0">
-                  <td className="h-7 max-w-96 truncate px-3" title={label}>
+                  <td className="h-7 max-w-96 truncate px-3 max-sm:max-w-32" title={label}>
                     <span className="inline-flex items-center gap-1.5">
                       <Stroke colour={colour} />
                       {label}

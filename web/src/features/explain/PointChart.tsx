@@ -7,7 +7,7 @@ import { padded, pathOf, type Range, rangeOf, scale, ticks } from "../sae/plot";
 import type { Point } from "./overview";
 
 const HEIGHT = 168;
-const AXIS = 30;
+const AXIS = 18;
 const HEAD = 6;
 const GUTTER = 42;
 const RIGHT = 10;
@@ -119,14 +119,6 @@ export function PointChart({
                   {edge(value)}
                 </text>
               ))}
-            <text
-              x={(left + right) / 2}
-              y={bottom + 26}
-              textAnchor="middle"
-              className="fill-ink-3 text-[10px]"
-            >
-              {axis}
-            </text>
             {tip && (
               <line x1={across(tip.x)} x2={across(tip.x)} y1={HEAD} y2={bottom} stroke="var(--line-strong)" />
             )}
@@ -167,6 +159,7 @@ export function PointChart({
           </p>
         )}
       </div>
+      <figcaption className="text-center text-2xs text-ink-3">{axis}</figcaption>
       {tip && (
         <Tip anchor={tip.anchor}>
           <p className="text-ink-3">{named(tip.x)}</p>

@@ -5,7 +5,7 @@ import { useSize } from "../../components/useSize";
 import { count, percent, signed } from "../../format/number";
 
 const HEIGHT = 168;
-const AXIS = 30;
+const AXIS = 18;
 const HEAD = 6;
 
 export interface BarSeries {
@@ -80,12 +80,10 @@ export function ScoreBars({ series, axis }: { series: readonly BarSeries[]; axis
                 </text>
               ) : null,
             )}
-            <text x={width / 2} y={HEAD + HEIGHT + 26} textAnchor="middle" className="fill-ink-3 text-[10px]">
-              {axis}
-            </text>
           </svg>
         )}
       </div>
+      <figcaption className="text-center text-2xs text-ink-3">{axis}</figcaption>
       {tip && (
         <Tip anchor={tip.anchor}>
           <Facts

@@ -27,11 +27,15 @@ export function ScoreTable({ scores }: { scores: readonly Score[] }) {
         <thead>
           <tr className="border-b border-line text-2xs text-ink-3">
             <th className="py-0.5 pr-2 text-left font-normal">Scorer</th>
-            <th className="px-2 text-right font-normal">Score</th>
-            <th className="px-2 text-left font-normal">95% interval</th>
-            <th className="px-2 text-left font-normal">Texts</th>
+            <th className="px-2 max-sm:px-1 text-right font-normal">Score</th>
+            <th className="px-2 max-sm:px-1 text-left font-normal max-sm:hidden">95% interval</th>
+            <th className="px-2 max-sm:px-1 text-left font-normal">Texts</th>
             {BASELINES.map((name) => (
-              <th key={name} className="px-2 text-right font-normal" title={BASELINE_TITLES[name]}>
+              <th
+                key={name}
+                className="px-2 max-sm:px-1 text-right font-normal"
+                title={BASELINE_TITLES[name]}
+              >
                 {name}
               </th>
             ))}
@@ -77,16 +81,16 @@ function Row({ score }: { score: Score }) {
             />
             {scorer}
           </button>
-          <span className="text-2xs text-ink-3">
+          <span className="text-2xs text-ink-3 max-sm:hidden">
             {" "}
             {MEANING[scorer].number}
             {split !== "test" && `, on ${split}`}
           </span>
         </td>
-        <td className="num px-2 text-right text-sm font-semibold" data-testid="score">
+        <td className="num px-2 max-sm:px-1 text-right text-sm font-semibold" data-testid="score">
           {scoreText(scorer, value)}
         </td>
-        <td className="px-2">
+        <td className="px-2 max-sm:hidden">
           <span className="flex items-center gap-2">
             <Interval score={score} />
             <span className="num text-2xs text-ink-2">
@@ -96,7 +100,7 @@ function Row({ score }: { score: Score }) {
             </span>
           </span>
         </td>
-        <td className="num px-2" title={textsText(score)}>
+        <td className="num px-2 max-sm:px-1" title={textsText(score)}>
           {count(textsOf(score))}
           {", "}
           <span
@@ -112,7 +116,7 @@ function Row({ score }: { score: Score }) {
             <td
               key={name}
               data-baseline={name}
-              className={`num px-2 text-right ${worthless && baseline !== null && value !== null && baseline >= value ? "font-medium text-bad" : "text-ink-2"}`}
+              className={`num px-2 max-sm:px-1 text-right ${worthless && baseline !== null && value !== null && baseline >= value ? "font-medium text-bad" : "text-ink-2"}`}
               title={BASELINE_TITLES[name]}
             >
               {scoreText(scorer, baseline)}
