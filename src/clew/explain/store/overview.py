@@ -33,18 +33,19 @@ def sources(kept: Explanations, model: str | None = None) -> Records[Source]:
     e, s = explanations.c, scores.c
     groups = subjects.c.model, e.llm, e.variant, s.scorer, s.llm
     count = func.count()
+    # The outer join, whose rows without scores are left out below, keeps SQLite from beginning at the scores.
+    judged = and_(s.explanation == e.id, s.split == "test", _last())
     query = (
         select(*groups, count)
-        .join_from(explanations, subjects)
-        .join(scores)
-        .where(e.chosen, e.variant != "node", s.split == "test", _newest(), _last())
+        .select_from(explanations.join(subjects).outerjoin(scores, judged))
+        .where(e.chosen, e.variant != "node", _newest())
         .group_by(*groups)
         .order_by(count.desc(), *groups)
     )
     if model is not None:
         query = query.where(subjects.c.model == model)
     with reading(kept.engine) as connection:
-        return Records(Source(*row) for row in connection.execute(query))
+        return Records(Source(*row) for row in connection.execute(query) if row.scorer is not None)
 
 
 def overview(
