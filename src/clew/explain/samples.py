@@ -23,11 +23,14 @@ was dealt before is left out (licences and tables recur in any corpus).
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from random import Random
+from threading import Lock
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from jaxtyping import Float64
@@ -50,6 +53,7 @@ QUIET = 0.1  # of its maximum: on a near miss a component stays below
 
 _FIRES = 0.5  # of its largest in the pool: where a similar component fires
 _RUN = 12  # tokens in a row
+_KEPT = 64  # components whose evidence is remembered
 _TOP: tuple[Split, ...] = ("explain", "test", "validate", "calibrate")
 _UNSEEN: tuple[Split, ...] = ("test", "validate", "calibrate")
 _NEAR: tuple[Split, ...] = ("test", "validate", "explain")
@@ -68,7 +72,8 @@ def gather(
     """The evidence of every component, in order, or why there is none: it never fires, or the atlas lacks it.
 
     What a component's evidence is depends on the atlas and the seed, and on no other component that is asked for.
-    `progress` counts the contexts that are read. Raises NoAtlas at once; BadAtlas, NotFinite or Cancelled on the way.
+    `progress` counts the contexts that are read, and none is read again for what was gathered lately of the same
+    Components. Raises NoAtlas at once; BadAtlas, NotFinite or Cancelled on the way.
     """
     if components.atlas is None:
         raise no_atlas("Explaining")
@@ -83,16 +88,50 @@ def _gather(
     stop: Stop | None,
     progress: Progress | None,
 ) -> Iterator[tuple[Node, Evidence | Failure]]:
-    pool = Pool.draw(components, seed) if any(node.kind != "attn" for node in nodes) else None
+    lately = _LATELY.setdefault(components, _Lately())
+    known = {node: found for node in nodes if (found := lately.get(seed, node)) is not None}
+    unread = any(node.kind != "attn" and node not in known for node in nodes)
+    pool = Pool.draw(components, seed) if unread else None
     # Without a pool nothing is read, so all are one lot.
     lots = [list(nodes)] if pool is None else list(pool.lots(nodes))
     for number, lot in enumerate(lots):
-        activity = {} if pool is None else pool.read(lot, stop, _of_all(progress, number, len(lots)))
+        todo = [node for node in lot if node not in known]
+        activity = {} if pool is None else pool.read(todo, stop, _of_all(progress, number, len(lots)))
         for node in lot:
             if stop is not None and stop():
                 raise Cancelled("It was cancelled before it was done.")
-            seen = None if pool is None or node not in activity else (pool, activity[node])
-            yield node, _evidence(atlas, node, seen, Random(f"{seed} {node}"))
+            found = known.get(node)
+            if found is None:
+                seen = (pool, activity[node]) if pool is not None and node in activity else None
+                found = _evidence(atlas, node, seen, Random(f"{seed} {node}"))
+                if seen is not None:
+                    lately.keep(seed, node, found)
+            yield node, found
+
+
+class _Lately:
+    """The evidence that a reading of the pool was needed for, of as many components as were asked for last."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._found: OrderedDict[tuple[int, Node], Evidence | Failure] = OrderedDict()
+
+    def get(self, seed: int, node: Node) -> Evidence | Failure | None:
+        with self._lock:
+            found = self._found.get((seed, node))
+            if found is not None:
+                self._found.move_to_end((seed, node))
+            return found
+
+    def keep(self, seed: int, node: Node, found: Evidence | Failure) -> None:
+        with self._lock:
+            self._found[seed, node] = found
+            while len(self._found) > _KEPT:
+                self._found.popitem(last=False)
+
+
+# A page scores one component again and again, and each time would read a hundred contexts.
+_LATELY: WeakKeyDictionary[Components, _Lately] = WeakKeyDictionary()
 
 
 def _of_all(progress: Progress | None, number: int, lots: int) -> Progress | None:
