@@ -43,7 +43,7 @@ _CHANGED = {
 }
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 @given(answer=_ANSWERS, asked=_TEXT)
 def test_what_goes_in_comes_out(answers: Answers, answer: Answer, asked: str) -> None:
     request = replace(_REQUEST, messages=(Message("user", asked),))

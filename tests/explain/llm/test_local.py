@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clew.debug import Model
@@ -181,6 +181,7 @@ def test_it_is_loaded_by_its_name_where_it_is_not_there(model: Model) -> None:
         open_llm("local:no-such-model-here/at all")
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.text(max_size=40))
 def test_tokens_of_any_text_start_where_they_stand_in_it(model: Model, text: str) -> None:
     llm = _of(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clew.errors import UnknownLLM
@@ -77,6 +77,7 @@ def test_what_cannot_be_asked_is_told_without_what_could_be_a_key(text: str, say
     assert "abcdef" not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(_MODELS, _URLS)
 def test_a_reference_is_read_as_it_was_built(model: str, url: str) -> None:
     read = read_reference(f"{model}@{url}")
@@ -84,6 +85,7 @@ def test_a_reference_is_read_as_it_was_built(model: str, url: str) -> None:
     assert str(read) == f"{model}@{url}"
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.builds("{}@{}{}".format, st.text(max_size=5), _URLS, st.text(max_size=5))))
 def test_any_text_is_read_to_what_reads_the_same_or_is_refused(text: str) -> None:
     try:
@@ -94,6 +96,7 @@ def test_any_text_is_read_to_what_reads_the_same_or_is_refused(text: str) -> Non
     assert read.url is None or "@" not in read.url
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_characters="/?#\\"), min_size=5, max_size=20), _HOSTS)
 def test_whatever_stands_before_a_host_is_refused_and_not_repeated(secret: str, host: str) -> None:
     with pytest.raises(UnknownLLM) as caught:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clew.errors import LLMFailed
@@ -201,6 +201,7 @@ _JSON = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(_JSON, st.booleans())
 def test_any_document_is_an_answer_or_a_failure(document: Any, echo: bool) -> None:
     for body in (
@@ -220,6 +221,7 @@ def test_any_document_is_an_answer_or_a_failure(document: Any, echo: bool) -> No
             assert answer.prompt_tokens >= 0
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=30), st.data())
 def test_tokens_that_spell_a_prompt_start_where_they_stand_in_it(prompt: str, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(1, len(prompt)), max_size=5)) | {len(prompt)})

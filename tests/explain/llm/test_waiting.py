@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clew.errors import Cancelled
@@ -30,6 +30,7 @@ def test_how_long_is_read_in_every_form_that_servers_use(text: str, seconds: flo
     assert seconds_of(text, _NOW) == (None if seconds is None else pytest.approx(seconds))
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_header_breaks_it(text: str) -> None:
     found = seconds_of(text)
