@@ -205,6 +205,7 @@ def test_explanations_are_saved_as_a_file(
         (same,) = again.of(subject, NEURON)
         assert (same.text, same.scores[0].value) == (neuron.text, 0.5)
         again.close()
+        assert ZipFile(BytesIO(saved(format=format, components=["neuron.0.1"])[1])).namelist() == []
     refused = client.get("/api/explanations/export", params={"components": ["neuron.1.99999"]})
     assert code(refused) == (422, "bad_node")
     assert list((tmp_path / "temporary").iterdir()) == []

@@ -24,6 +24,9 @@ api = schemathesis.openapi.from_dict(openapi.routed().openapi())
 
 # What starts work of minutes, or asks the hub, is tried by itself.
 WORKS = {"/api/collect", "/api/autoencoders", "/api/trainings"}
+# What asks language models is tried where a request may name none but those that the server was given.
+ASKS = {f"/api/explanations/{path}" for path in ("plan", "explain", "score", "node", "node/plan")}
+TOKEN = "0123456789"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,6 +56,15 @@ def session_at_work(model: Model, tmp_path_factory: pytest.TempPathFactory) -> I
         yield client
 
 
+@pytest.fixture(scope="module")
+def session_of_others(model: Model, atlas: Atlas) -> Iterator[requests.Session]:
+    """A server that answers to other machines, to whoever has the token."""
+    app: Any = create_app(model, token=TOKEN, atlas=atlas.folder)
+    with asgi.get_client(app) as client:
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+        yield client
+
+
 def _session(model: Model, atlas: Path) -> Iterator[requests.Session]:
     # schemathesis declares ASGI in types of its own.
     app: Any = create_app(model, atlas=atlas)
@@ -60,7 +72,7 @@ def _session(model: Model, atlas: Path) -> Iterator[requests.Session]:
         yield client
 
 
-@api.exclude(path=sorted(WORKS)).parametrize()
+@api.exclude(path=sorted(WORKS | ASKS)).parametrize()
 @hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
 def test_no_request_breaks_the_api(case: schemathesis.Case, session: requests.Session) -> None:
     # A prompt of the right type may still be empty or too long, and a target not one token: those are 422.
@@ -73,6 +85,14 @@ def test_no_request_breaks_what_takes_long(case: schemathesis.Case, session_at_w
     case.call_and_validate(
         "http://localhost", session_at_work, excluded_checks=[positive_data_acceptance, not_a_server_error]
     )
+
+
+@api.include(path=sorted(ASKS)).parametrize()
+@hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
+def test_no_request_breaks_what_asks_language_models(
+    case: schemathesis.Case, session_of_others: requests.Session
+) -> None:
+    case.call_and_validate("http://localhost", session_of_others, excluded_checks=[positive_data_acceptance])
 
 
 @api.include(path_regex="/(components|search)/").parametrize()

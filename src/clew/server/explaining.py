@@ -245,6 +245,7 @@ class Explaining:
                     for path, line in openai.lines(self._kept, model, ids):
                         packed.writestr(path, line)
                 return file
+            (folder / format).mkdir()  # even where there is nothing to write
             neuronpedia.export_explanations(self._kept, folder / format, subjects, ids)
             return Path(make_archive(str(file.with_suffix("")), "zip", folder / format))
 
