@@ -63,7 +63,11 @@ export function NodeRow({
         active ? "bg-raised shadow-[inset_2px_0_0_var(--focus)]" : "bg-panel"
       }`}
     >
-      <div role="presentation" className="node-grid bg-inherit" style={{ height: ROW_HEIGHT - 1 }}>
+      <div
+        role="presentation"
+        className={`node-grid bg-inherit ${active ? "shadow-[inset_2px_0_0_var(--focus)]" : ""}`}
+        style={{ height: ROW_HEIGHT - 1 }}
+      >
         <div
           role="cell"
           className="flex items-center justify-center"
