@@ -26,7 +26,7 @@ from clew.explain.pipeline import explaining
 from clew.explain.recipe import Recipe
 from clew.explain.records import Cost, Failure, Method, SampleKind, Score, Split
 from clew.explain.roles import Estimate, Simulation
-from clew.explain.scorers.ablation import AblationScorer
+from clew.explain.scorers.ablation import AblationScorer, _divergence
 from clew.explain.scorers.intervention import NEW, InterventionScorer
 from clew.explain.scorers.steering import TARGET
 from clew.explain.spelling import unspelled
@@ -341,6 +341,22 @@ def test_texts_that_failed_are_counted_and_are_in_no_number(made: Made) -> None:
     assert score.strips[1].simulated is None
 
 
+@pytest.mark.parametrize("step", [1e-4, 1e-2, 1.0, 100.0])
+def test_divergences_are_right_whatever_their_size(made: Made, step: float) -> None:
+    subject = made().components.subject
+    draw = torch.Generator().manual_seed(0)
+    clean = torch.randn(6, subject.anatomy.d_model, generator=draw)
+    other = clean + step * torch.randn(clean.shape, generator=draw)
+    found, noise = _divergence(subject, clean, {"other": other}, None)
+    weight = subject.anatomy.unembed.weight.double()
+    p, q = ((rows.double() @ weight.T).softmax(-1).numpy() for rows in (clean, other))
+    expected = [jensenshannon(one, two) ** 2 for one, two in zip(p, q, strict=True)]
+    assert found["other"] == pytest.approx(expected, rel=2e-2 if step < 1e-3 else 1e-4)
+    largest = float((clean @ subject.anatomy.unembed.weight.T).abs().max())
+    assert noise == pytest.approx((2.0**-23 * largest) ** 2 / 8)
+    assert noise < found["other"].min() / 100
+
+
 @pytest.mark.parametrize("split", ["test", "calibrate"])
 def test_without_answers_there_is_no_score(made: Made, split: Split) -> None:
     case = made()
@@ -350,6 +366,7 @@ def test_without_answers_there_is_no_score(made: Made, split: Split) -> None:
     assert all(one.value is None for one in score.baselines)
     assert len(score.failures) == (4 if split == "test" else 0)
     assert score.measures["calibration_failures"] == (0 if split == "test" else 3)
+    assert [strip.failure for strip in score.strips] == score.failures
 
 
 def test_a_component_that_writes_nothing_has_no_ablation_score(made: Made) -> None:

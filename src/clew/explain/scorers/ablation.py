@@ -112,6 +112,7 @@ class AblationScorer:
             strips=[
                 _strip(evidence, sample, answer, None if isinstance(answer, Failure) else next(simulated, None))
                 for sample, answer in zip(samples, told, strict=True)
+                if put or isinstance(answer, Failure)
             ],
         )
 
