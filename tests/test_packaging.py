@@ -185,7 +185,7 @@ def test_the_lock_pins_what_that_needs_in_turn_and_no_more() -> None:
 
 
 def test_every_import_is_a_declared_dependency() -> None:
-    extras = ("datasets", "pandas", "ray", "tensorboard", "wandb")
+    extras = ("datasets", "pandas", "postgres", "ray", "tensorboard", "wandb")
     declared = {canonicalize_name(requirement.name) for requirement in requirements(*extras)}
     homes = importlib.metadata.packages_distributions()
     for path in (ROOT / "src").rglob("*.py"):

@@ -55,6 +55,8 @@ def test_every_command_takes_json() -> None:
         "debug", "trace", "show", "search", "collect", "serve", "tokens", "pull", "models", "bench",
         "atlas list", "atlas check", "atlas import", "atlas export",
         "sae train", "sae resume", "sae eval", "sae toy", "sae add", "sae list", "sae remove", "sae rate",
+        "explain", "score", "explanations list", "explanations search", "explanations overview", "explanations import",
+        "explanations export", "explanations remove",
     }  # fmt: skip
     for name, command in COMMANDS.items():
         assert any("--json" in parameter.opts for parameter in command.params), name

@@ -19,7 +19,7 @@ from ..models.tape import Stop
 from ..nodes import Node
 from .crew import Crew, crew
 from .evidence import Evidence
-from .recipe import Recipe
+from .recipe import MOST_REVISIONS, Recipe
 from .records import Cost, ExplainPlan, ExplainProgress, Explanation, Failure, Problem, Score, Subject
 from .roles import Draft, Estimate
 from .samples import gather
@@ -259,8 +259,8 @@ class _Work:
         judged: _Judged = [(drafts[0], None)]
         if len(drafts) > 1 or recipe.revisions:
             judged = self._validated(drafts, evidence)
-        for _ in range(recipe.revisions):
-            judged = self._revised(node, judged, evidence)
+        for turn in range(recipe.revisions):
+            judged = self._revised(node, judged, evidence, turn)
         scores = [
             scorer.score(judged[0][0].text, evidence, "test", recipe.seed, self._stop) for scorer in parts.scoring(node)
         ]
@@ -276,13 +276,13 @@ class _Work:
             ]
         )
 
-    def _revised(self, node: Node, judged: _Judged, evidence: Evidence) -> _Judged:
+    def _revised(self, node: Node, judged: _Judged, evidence: Evidence, turn: int) -> _Judged:
         """The best draft revised by what the subject does on texts that were proposed to test it."""
         from .explainers.revision import revise
 
-        new = revise(
-            self._parts.explainer, judged[0][0], evidence, self._components, seed=self._recipe.seed, stop=self._stop
-        )
+        # Each round has a seed of its own: where one brought nothing, the next is to propose other texts.
+        seed = self._recipe.seed * MOST_REVISIONS + turn
+        new = revise(self._parts.explainer, judged[0][0], evidence, self._components, seed=seed, stop=self._stop)
         if isinstance(new, Failure):
             self._problem(node, "revision", new)
             return judged
@@ -390,6 +390,8 @@ def _done(nodes: Sequence[Node], components: Components, recipe: Recipe, parts: 
 
 def _estimate(node: Node, evidence: Evidence, recipe: Recipe, parts: Crew) -> Estimate:
     """What one component takes at most."""
+    from .explainers.revision import estimate_revision
+
     takes = Estimate()
     for variant in recipe.variants:
         takes += parts.explainer.estimate(evidence, variant, recipe.candidates)
@@ -397,8 +399,8 @@ def _estimate(node: Node, evidence: Evidence, recipe: Recipe, parts: Crew) -> Es
     if drafts > 1 or recipe.revisions:
         takes += parts.validator.estimate(_WORDS, evidence, "validate") * (drafts + recipe.revisions)
     if recipe.revisions:
-        # Proposing texts and revising are each about as long as explaining.
-        takes += parts.explainer.estimate(evidence, recipe.variants[0], 1) * (2 * recipe.revisions)
+        each = [estimate_revision(parts.explainer, evidence, variant) for variant in recipe.variants]
+        takes += max(each, key=lambda one: one.prompt_tokens) * recipe.revisions
     for scorer in parts.scoring(node):
         takes += scorer.estimate(_WORDS, evidence, "test")
     return takes

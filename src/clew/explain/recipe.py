@@ -14,7 +14,8 @@ VARIANTS: tuple[Variant, ...] = ("examples", "tokens", "contrast")
 SCORERS: tuple[ScorerName, ...] = get_args(ScorerName)
 METHODS: tuple[Method, ...] = ("all_at_once", "token_by_token", "json")
 
-_MOST_CANDIDATES, _MOST_REVISIONS, _MOST_AT_ONCE = 20, 10, 512
+MOST_REVISIONS = 10
+_MOST_CANDIDATES, _MOST_AT_ONCE = 20, 512
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class Recipe:
         ):
             if not 1 <= number <= most:
                 raise UsageError(f"There cannot be {number} {what}.", f"Ask for 1 to {most}.")
-        if not 0 <= self.revisions <= _MOST_REVISIONS:
-            raise UsageError(f"There cannot be {self.revisions} revisions.", f"Ask for 0 to {_MOST_REVISIONS}.")
+        if not 0 <= self.revisions <= MOST_REVISIONS:
+            raise UsageError(f"There cannot be {self.revisions} revisions.", f"Ask for 0 to {MOST_REVISIONS}.")
         if self.budget is not None and self.budget < 1:
             raise UsageError("A budget of no tokens buys nothing.", "Leave it out for none, or raise it.")
         if self.money is not None and (self.money <= 0 or self.prices is None):

@@ -76,6 +76,8 @@ def read_url(text: str) -> str:
 
 
 def _named(model: str, text: str) -> str:
+    if re.match(r"https?:", model, re.IGNORECASE):
+        raise UnknownLLM("An address alone names no language model.", "Write MODEL@http://HOST:PORT/v1.")
     if not model.strip() or model != model.strip() or not model.isprintable() or len(model) > 500:
         raise UnknownLLM(
             f"{text[:_SHOWN]!r} names no language model.", "Write MODEL@URL, MODEL for OpenAI's, or local:MODEL."

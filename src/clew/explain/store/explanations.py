@@ -119,7 +119,8 @@ class Explanations:
         scorers: Sequence[ScorerName],
     ) -> set[str]:
         """Which components have a chosen explanation by one of the variants, each with the version of its prompt, and
-        of it a score by each scorer on the test split. One that is nothing but failures is none."""
+        of it a score by each scorer on the test split. One that is nothing but failures is none. What a revision adds
+        to the version, after a +, does not matter."""
         wanted = set(zip(variants, prompts, strict=True))
         done: set[str] = set()
         with reading(self.engine) as connection:
@@ -139,7 +140,7 @@ class Explanations:
                         and score.llm == simulator
                         and (score.value is not None or not score.failures)
                     }
-                    if (one.variant, one.prompt) in wanted and judged.issuperset(scorers):
+                    if (one.variant, one.prompt.partition("+")[0]) in wanted and judged.issuperset(scorers):
                         done.add(one.component)
         return done
 
@@ -169,6 +170,12 @@ class Explanations:
         with reading(self.engine) as connection:
             found = connection.execute(query.order_by(problems.c.created.desc(), problems.c.id.desc()))
             return Records(map(rows.read_problem, found))
+
+    def subjects(self, model: str) -> list[Subject]:
+        """Whose explanations there are under a model's name: of other weights, and of latents of each autoencoder."""
+        with reading(self.engine) as connection:
+            found = connection.execute(select(subjects).where(subjects.c.model == model).order_by(subjects.c.id))
+            return [Subject(row.model, row.fingerprint or None, row.autoencoder or None) for row in found]
 
     def remove(self, number: int) -> None:
         """Delete an explanation with its scores; what revises it stays. Raises UnknownExplanation."""
