@@ -151,6 +151,31 @@ def test_explanations_are_found_by_their_words(client: TestClient, kept: Explana
     assert code(client.get("/api/explanations/search", params={"sort": "id"})) == (422, "bad_request")
 
 
+def test_explanations_are_found_by_what_they_mean(
+    client: TestClient, kept: Explanations, subject: Subject, scripted: Scripted
+) -> None:
+    people = kept.add(explanation(subject, text="names of people"))
+    places = kept.add(explanation(subject, component=HEAD, text="places"))
+
+    def vectors(handler: Handler, request: Asked) -> None:
+        """A text's vector has how often each of two letters is in it."""
+        texts = request.fields["input"]
+        rows = [{"index": at, "embedding": [text.count("p"), text.count("c")]} for at, text in enumerate(texts)]
+        handler.send(200, json.dumps({"object": "list", "data": rows, "model": "m"}).encode())
+
+    scripted.strikes_probes, scripted.always = True, vectors
+    asked = {"embed": scripted.reference}
+    near = client.get("/api/explanations/search", params={**asked, "q": "cp"}).json()
+    assert near == {"total": 2, "rows": [plain(places), plain(people)]}
+    near = client.get("/api/explanations/search", params={**asked, "q": "p", "limit": 1}).json()
+    assert near == {"total": 2, "rows": [plain(people)]}
+    # The explanations were sent once.
+    assert [len(request.fields["input"]) for request in scripted.log] == [2, 1, 1]
+    for refused in ({"q": "p", "sort": "score"}, {"q": " "}):
+        answer = client.get("/api/explanations/search", params={**asked, **refused})
+        assert code(answer) == (422, "bad_request")
+
+
 def test_the_model_as_a_whole(client: TestClient, kept: Explanations, subject: Subject) -> None:
     assert client.get("/api/explanations/sources").json() == {"rows": []}
     assert code(client.get("/api/explanations/overview")) == (404, "unknown_explanation")
@@ -190,7 +215,7 @@ def test_explanations_are_saved_as_a_file(
 
     name, content = saved()
     assert name == "explanations.json"
-    assert json.loads(content) == {"model": subject.model, "explanations": [plain(neuron), plain(head)]}
+    assert json.loads(content) == {"explanations": [plain(neuron), plain(head)]}
     assert json.loads(saved(components=["attn.*.*"])[1])["explanations"] == [plain(head)]
     assert json.loads(saved(components=["neuron.0.*"])[1])["explanations"] == []
     for format, exported in (("openai", 1), ("neuronpedia", 2)):
@@ -258,6 +283,8 @@ def test_a_server_that_others_reach_asks_only_those_it_was_given(model: Model, a
             assert code(client.post(f"/api/explanations/{path}", json=asked)) == (403, "forbidden")
         words = {"component": NEURON, "text": "names", "simulator": "local:./elsewhere"}
         assert code(client.post("/api/explanations/score", json=words)) == (403, "forbidden")
+        meant = {"q": "names", "embed": "vectors@http://localhost:2/v1"}
+        assert code(client.get("/api/explanations/search", params=meant)) == (403, "forbidden")
 
 
 def events(response: Any) -> list[tuple[str, Any]]:

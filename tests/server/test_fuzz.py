@@ -25,7 +25,7 @@ api = schemathesis.openapi.from_dict(openapi.routed().openapi())
 # What starts work of minutes, or asks the hub, is tried by itself.
 WORKS = {"/api/collect", "/api/autoencoders", "/api/trainings"}
 # What asks language models is tried where a request may name none but those that the server was given.
-ASKS = {f"/api/explanations/{path}" for path in ("plan", "explain", "score", "node", "node/plan")}
+ASKS = {f"/api/explanations/{path}" for path in ("plan", "explain", "score", "node", "node/plan", "search")}
 TOKEN = "0123456789"
 
 

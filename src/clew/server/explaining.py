@@ -7,9 +7,8 @@ subject model takes turns with it, pass by pass (`SubjectModel.lock`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
-from itertools import chain
 from pathlib import Path
 from shutil import make_archive
 from threading import Lock
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from ..explain.recipe import Recipe
     from ..explain.records import ExplainProgress, Explanation, Subject
     from ..explain.store.explanations import Explanations
+    from ..explain.store.search import Sort
     from ..explain.subjects import Subjects
     from .attached import Attached
     from .browser import Browser
@@ -178,12 +178,26 @@ class Explaining:
         """The texts of a scoring. Raises UnknownExplanation."""
         return {"rows": self._kept.strips(number).to_dict()}
 
-    def search(self, words: str, **asked: Any) -> dict[str, Any]:
-        """One page of the loaded model's explanations that have these words; `asked` as `search` in the store takes."""
+    def search(self, words: str, embed: str | None, sort: Sort, stop: Stop, **asked: Any) -> dict[str, Any]:
+        """One page of the loaded model's explanations that have these words, or with an embedding model, `embed`, of
+        all by how near they come to them; `asked` as `search` in the store takes.
+
+        Raises UsageError, and of an embedding model Forbidden, UnknownLLM or LLMFailed.
+        """
+        from ..explain.llm.embedding import Embedding
+        from ..explain.store import similarity
         from ..explain.store.search import search
 
         model = self._subject
-        found = search(self._kept, words, model=model.model, fingerprint=model.fingerprint, **asked)
+        asked |= {"model": model.model, "fingerprint": model.fingerprint}
+        if embed is None:
+            found = search(self._kept, words, sort=sort, **asked)
+        elif sort == "score" or not words.strip():
+            raise UsageError("By meaning, explanations are sorted by how near they come to words.", "Say some words.")
+        else:
+            with closing(Embedding(self._checked(embed))) as embedding:
+                similarity.embed(self._kept, embedding, model=model.model, stop=stop)
+                found = similarity.similar(self._kept, words, embedding, stop=stop, **asked)
         return {"total": found.total, "rows": found.to_dict()}
 
     def sources(self) -> dict[str, Any]:
@@ -222,7 +236,7 @@ class Explaining:
         `components` are ids and patterns, None: all. OpenAI's and Neuronpedia's are folders, here packed into one file.
         Raises BadNode or NoSpace.
         """
-        from ..explain.published import neuronpedia, openai
+        from ..explain.published import neuronpedia, openai, whole
         from ..explain.selection import selected
 
         here = self._browser.components()
@@ -233,11 +247,7 @@ class Explaining:
         with on_disk(folder):
             if format == "json":
                 file = folder / "explanations.json"
-                with file.open("wb") as out:
-                    out.write(b'{"model":' + encode(model.model) + b',"explanations":[')
-                    found = chain.from_iterable(self._kept.chosen(subject, ids) for subject in subjects)
-                    out.writelines(b",\n" * (number > 0) + encode(one.to_dict()) for number, one in enumerate(found))
-                    out.write(b"]}\n")
+                whole.export_explanations(self._kept, file, subjects, ids)
                 return file
             file = folder / f"explanations-{format}.zip"
             if format == "openai":

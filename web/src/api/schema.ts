@@ -572,7 +572,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Explanations by their words */
+        /** Explanations by their words, or by what they mean */
         get: operations["search_explanations"];
         put?: never;
         post?: never;
@@ -7238,6 +7238,8 @@ export interface operations {
             query?: {
                 /** @description Words; empty: all. */
                 q?: string;
+                /** @description An embedding model, MODEL@URL, to find what is near to the words instead. It is sent the explanations that it was not sent before. */
+                embed?: string | null;
                 kinds?: ("attn" | "neuron" | "latent")[] | null;
                 layers?: number[] | null;
                 /** @description Only of this explainer. */
@@ -7264,6 +7266,15 @@ export interface operations {
             };
             /** @description The body is not JSON. */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The budget is spent; what was answered is kept. */
+            402: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7325,8 +7336,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
+            /** @description The language model failed to answer. */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
             /** @description Too many questions are waiting. */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The disk is full; what was complete is kept. */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -17,6 +17,7 @@ from ... import settings
 from ...explain.records import ScorerName, Variant
 from ..answers import encode
 from ..events import STREAMS, EventStream
+from ..jobs import Stop
 from ..schemas.base import MAX_LISTED, ErrorReply, Index
 from ..schemas.explain import (
     BestExplanations,
@@ -36,6 +37,7 @@ from ..schemas.explain import (
     Sources,
     Strips,
 )
+from ..schemas.sae import MAX_REFERENCE_CHARS
 from ..state import Shared
 from .components import Autoencoders, Id
 
@@ -141,26 +143,41 @@ async def explain_node(request: Request, body: NodeExplainRequest, shared: Share
     return _json(await shared.asking.run(request, lambda stop: encode(shared.explanations.explain_node(body, stop))))
 
 
-@router.get("/explanations/search", response_model=FoundExplanations, summary="Explanations by their words")
+@router.get(
+    "/explanations/search",
+    response_model=FoundExplanations,
+    responses=_ASKED,
+    summary="Explanations by their words, or by what they mean",
+)
 async def search_explanations(
+    request: Request,
     shared: Shared,
     q: Annotated[str, Query(max_length=settings.MAX_EXPLANATION_CHARS, description="Words; empty: all.")] = "",
+    embed: Annotated[
+        str | None,
+        Query(
+            max_length=MAX_REFERENCE_CHARS,
+            description="An embedding model, MODEL@URL, to find what is near to the words instead. It is sent the "
+            "explanations that it was not sent before.",
+        ),
+    ] = None,
     kinds: Annotated[list[Literal["attn", "neuron", "latent"]] | None, Query(max_length=3)] = None,
     layers: Annotated[list[Index] | None, Query(max_length=MAX_LISTED)] = None,
-    llm: Annotated[str | None, Query(max_length=1000, description="Only of this explainer.")] = None,
+    llm: Annotated[str | None, Query(max_length=MAX_REFERENCE_CHARS, description="Only of this explainer.")] = None,
     min_score: Annotated[float | None, Query(ge=-1, le=1)] = None,
     sort: Literal["relevance", "score"] = "relevance",
     offset: Annotated[Index, Query()] = 0,
     limit: Annotated[int, Query(ge=1, le=settings.MAX_FOUND)] = settings.FOUND,
 ) -> Response:
-    found = await run_in_threadpool(
-        lambda: encode(
-            shared.explanations.search(
-                q, kinds=kinds, layers=layers, llm=llm, min_score=min_score, sort=sort, offset=offset, limit=limit
-            )
-        )
-    )
-    return _json(found)
+    among: dict[str, Any] = {"kinds": kinds, "layers": layers, "llm": llm, "min_score": min_score}
+    among |= {"offset": offset, "limit": limit}
+
+    def work(stop: Stop) -> bytes:
+        return encode(shared.explanations.search(q, embed, sort, stop, **among))
+
+    if embed is not None:
+        return _json(await shared.asking.run(request, work))
+    return _json(await run_in_threadpool(work, lambda: False))
 
 
 @router.get("/explanations/sources", response_model=Sources, summary="What there is to see an overview of")
@@ -171,11 +188,13 @@ async def explanation_sources(shared: Shared) -> Response:
 @router.get("/explanations/overview", response_model=Overview, summary="All explanations of a model by one explainer")
 async def explanation_overview(
     shared: Shared,
-    model: Annotated[str | None, Query(max_length=1000, description="By default the loaded model.")] = None,
-    llm: Annotated[str | None, Query(max_length=1000)] = None,
+    model: Annotated[
+        str | None, Query(max_length=MAX_REFERENCE_CHARS, description="By default the loaded model.")
+    ] = None,
+    llm: Annotated[str | None, Query(max_length=MAX_REFERENCE_CHARS)] = None,
     variant: Variant | None = None,
     scorer: ScorerName | None = None,
-    simulator: Annotated[str | None, Query(max_length=1000)] = None,
+    simulator: Annotated[str | None, Query(max_length=MAX_REFERENCE_CHARS)] = None,
 ) -> Response:
     """Of the sources that what is given leaves, the one with most components."""
     found = await run_in_threadpool(
