@@ -48,7 +48,9 @@ export function ExplainProgressLine() {
           {progress.finished && progress.total === 0
             ? "Nothing was left to do: it is explained and scored in this way already."
             : `${count(progress.done)} explained, ${progress.failed === 0 ? "none failed" : `${count(progress.failed)} failed`}${askedText(progress)}.`}
-          {progress.problem && <span className="text-bad"> {progress.problem.failure.message}</span>}
+          {progress.failed > 0 && progress.problem && (
+            <span className="text-bad"> {progress.problem.failure.message}</span>
+          )}
         </p>
       )}
     </>
@@ -62,5 +64,5 @@ function askedText({
 }) {
   return spent.requests === 0
     ? ""
-    : `, ${count(spent.requests)} requests, ${short(spent.prompt_tokens + spent.completion_tokens)} tokens`;
+    : `, ${count(spent.requests)} request${spent.requests === 1 ? "" : "s"}, ${short(spent.prompt_tokens + spent.completion_tokens)} tokens`;
 }

@@ -29,8 +29,19 @@ export function Explaining({ children }: { children: ReactNode }) {
     (wanted: ExplainRequest) => {
       setAsked(wanted);
       start(async (tell, signal) => {
+        // What ended last is told by one event alone, and events may come faster than the page is drawn.
+        let [latest, problem]: [ExplainProgress["latest"], ExplainProgress["problem"]] = [null, null];
         try {
-          await stream("/api/explanations/explain", wanted, ({ data }) => tell(data), signal);
+          await stream(
+            "/api/explanations/explain",
+            wanted,
+            ({ data }) => {
+              latest = data.latest ?? latest;
+              problem = data.problem ?? problem;
+              tell({ ...data, latest, problem });
+            },
+            signal,
+          );
         } finally {
           // What was done before it was cancelled or failed is kept as well.
           await client.invalidateQueries({ queryKey: [EXPLAINED] });

@@ -104,7 +104,7 @@ export function ExplanationsPanel({
           <ExplainForm components={[id]} model={model} heads={head} refused={refused} />
         </div>
       )}
-      {(concerned || (open === "explain" && work.running)) && (
+      {(open === "explain" ? concerned || work.running : concerned && (work.running || work.error)) && (
         <div className="px-3 pb-2.5">
           <ExplainProgressLine />
         </div>

@@ -70,7 +70,7 @@ function Row({ score }: { score: Score }) {
           <button
             type="button"
             aria-expanded={open}
-            title={`${MEANING[scorer].asks} Click for ${others.length} more measures.`}
+            title={`${MEANING[scorer].asks} Click for ${others.length} more measures${failures.length ? " and what failed" : ""}.`}
             onClick={() => setOpen(!open)}
             className="inline-flex items-baseline gap-1 hover:underline"
           >
@@ -141,6 +141,13 @@ function Row({ score }: { score: Score }) {
                 </div>
               ))}
             </dl>
+            {failures.length > 0 && (
+              <ul className="mt-1 text-2xs text-bad" aria-label="What failed">
+                {[...new Set(failures.map(({ kind, message }) => `${kind}: ${message}`))].map((failure) => (
+                  <li key={failure}>{failure}</li>
+                ))}
+              </ul>
+            )}
           </td>
         </tr>
       )}
