@@ -218,12 +218,13 @@ def _serve(pipe: Connection, delay: float) -> None:
 
 
 def _said(question: str) -> str:
-    """Words that no other component has, a document filled in, or a list of answers."""
+    """Words that no other component has, activations of tokens, or a list of answers."""
     number = zlib.crc32(question.encode())
-    document = re.search(r'\{"activations".*\]\}', question)
-    if document is not None:
+    tokens = re.search(r"^Tokens: (\[.*\])$", question, re.MULTILINE)
+    if tokens is not None:
         draw = Random(number)
-        return re.sub("null", lambda _: str(draw.choice((0, 0, 0, 5, 9))), document[0])
+        rows = [{"token": token, "activation": draw.choice((0, 0, 0, 5, 9))} for token in json.loads(tokens[1])]
+        return json.dumps({"activations": rows})
     texts = len(re.findall(r"^Text \d+: ", question, re.MULTILINE))
     if "Explanation:" in question and texts:
         return json.dumps({"answers": [number >> at & 1 for at in range(texts)]})
