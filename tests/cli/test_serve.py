@@ -125,7 +125,7 @@ def test_a_taken_port_is_told_before_the_model_is_loaded(clew: Run) -> None:
         (("--token", "with spaces in it"), "8 to 200"),
         (("--model", "./nowhere"), "There is no model"),
         (("--model", "./nowhere", "--sae", "./nosae"), "There is no folder or file ./nosae"),
-        (("--model", "./nowhere", "--llm", "qwen3@ftp://localhost"), "not asked by ftp"),
+        (("--model", "./nowhere", "--llm", "qwen3@ftp://localhost"), "by http and https alone"),
         (("--reload", "--json"), "no one document"),
     ],
     ids=str,
