@@ -136,7 +136,7 @@ def test_a_language_model_that_answers_no_more_ends_it_with_what_was_done(
 
     scripted(monkeypatch, answer)
     recipe = Recipe(llm="scripted", concurrency=1)
-    with pytest.raises(LLMFailed, match="The last 8 components got no answer: It hung up."):
+    with pytest.raises(LLMFailed, match=r"The last 8 components got no answer: It hung up\."):
         run(components, ["neuron.1.0-30"], recipe, kept)
     assert planned(components, ["neuron.1.0-30"], recipe, explanations=kept).done == 3
     problems = [

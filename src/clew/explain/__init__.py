@@ -1,11 +1,11 @@
 """Words for components: explain, simulate, score, and how far to trust it.
 
-from clew.explain import explain, score
-explain(model, "neuron.5.0-199")                                    # offline, by token statistics
-explain(model, "neuron.5.200", llm="gpt-5-mini", candidates=3, scorers=("simulation", "detection"))
-score(model, "neuron.5.200", "names of months", llm="local:smollm2")
+    from clew.explain import explain, score
+    explain(model, "neuron.5.0-199")                                    # offline, by token statistics
+    explain(model, "neuron.5.200", llm="gpt-5-mini", candidates=3, scorers=("simulation", "detection"))
+    score(model, "neuron.5.200", "names of months", llm="local:smollm2")
 
-Names are imported when first used: the records here describe the HTTP API, and that needs no torch.
+Names are imported when first used: asking a language model, or describing its answers, takes no model code.
 """
 
 from __future__ import annotations
