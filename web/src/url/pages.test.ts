@@ -104,6 +104,7 @@ test("a search survives the address bar", () => {
   const full: SearchView = {
     mode: "token",
     words: "months of the year",
+    near: "embedder@http://localhost:8000/v1",
     by: "gpt@http://localhost:8000/v1",
     score: -0.2,
     prompt: "a b\n&=",

@@ -40,6 +40,8 @@ export interface SearchView {
   token: string | null;
   /** What explanations have to say; "": anything. */
   words: string;
+  /** The embedding model that says what is near in meaning; null: explanations have to have the words themselves. */
+  near: string | null;
   /** Only words by this explainer; null: by any. */
   by: string | null;
   /** The least score; null: any, or none. */
@@ -63,6 +65,7 @@ const DEFAULT: SearchView = {
   at: null,
   token: null,
   words: "",
+  near: null,
   by: null,
   score: null,
   kinds: [],
@@ -86,6 +89,7 @@ export function readSearchView(search: string): SearchView {
     at: whole(params.get("at")),
     token: params.get("token"),
     words: params.get("words") ?? "",
+    near: params.get("near") || null,
     by: params.get("llm") || null,
     score: correlation(params.get("score")),
     kinds: list(params.get("kinds")).flatMap((kind) => oneOf(COMPONENT_KINDS, kind) ?? []),
@@ -107,6 +111,7 @@ export function writeSearchView(view: SearchView): string {
   if (view.at !== null) params.set("at", String(view.at));
   if (view.token !== null) params.set("token", view.token);
   if (view.words !== "") params.set("words", view.words);
+  if (view.near !== null) params.set("near", view.near);
   if (view.by !== null) params.set("llm", view.by);
   if (view.score !== null) params.set("score", String(view.score));
   if (view.kinds.length) params.set("kinds", view.kinds.join(","));

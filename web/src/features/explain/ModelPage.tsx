@@ -243,7 +243,7 @@ function Choice({
 /** All chosen explanations as files, as the server writes them. */
 function Exports() {
   const formats = [
-    ["json", "Clew’s own", "All chosen explanations with their scores, one a line"],
+    ["json", "Clew’s own", "All chosen explanations with their scores"],
     ["openai", "OpenAI’s", "In the format of OpenAI’s published explanations"],
     ["neuronpedia", "Neuronpedia’s", "In the format of Neuronpedia’s export"],
   ] as const;

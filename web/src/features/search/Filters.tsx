@@ -175,6 +175,11 @@ export function Filters({
 /** Whose words, and how well they have to score. */
 function OfWords({ view, onAsk }: { view: SearchView; onAsk: Ask }) {
   const sources = useSources();
+  const [near, setNear] = useState(view.near ?? "");
+  const takeNear = () => {
+    const named = near.trim() || null;
+    if (named !== view.near) onAsk({ near: named });
+  };
   const explainers = [...new Set((sources.data ?? []).map(({ llm }) => llm))].sort();
   const scores = [...new Set([...SCORES, ...(view.score === null ? [] : [view.score])])].sort(
     (one, other) => one - other,
@@ -194,6 +199,23 @@ function OfWords({ view, onAsk }: { view: SearchView; onAsk: Ask }) {
             <option key={llm}>{llm}</option>
           ))}
         </select>
+      </label>
+      <label
+        className="flex items-center gap-1.5"
+        title="An embedding model finds what is near in meaning, not only the same words: it is sent what you look for, and once each explanation. Enter takes it; empty for none"
+      >
+        by meaning, with
+        <input
+          value={near}
+          aria-label="Embedding model"
+          placeholder="no embedding model"
+          spellCheck={false}
+          autoCapitalize="off"
+          onChange={(event) => setNear(event.target.value)}
+          onBlur={takeNear}
+          onKeyDown={(event) => event.key === "Enter" && takeNear()}
+          className="h-6.5 w-52 rounded border border-line-strong bg-page px-1.5 text-xs text-ink"
+        />
       </label>
       <label className="flex items-center gap-1.5" title="Leaves out words that were not scored as well">
         score at least

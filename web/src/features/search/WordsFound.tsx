@@ -57,7 +57,12 @@ export function WordsFound({
                 title: "How well the words fit",
                 refused: view.words === "" ? "Without words to look for nothing is more relevant" : null,
               },
-              { value: "score", label: "Score", title: "The best score first" },
+              {
+                value: "score",
+                label: "Score",
+                title: "The best score first",
+                refused: asked.embed ? "By meaning, what is nearest comes first" : null,
+              },
             ]}
             onChange={(sort) => onAsk({ sort }, "replace")}
           />

@@ -21,6 +21,15 @@ test("the copied program asks the same", () => {
   );
 });
 
+test("what is near in meaning is asked of the embedding model that was named, and of none without words", () => {
+  const view = readSearchView("?by=words&words=month&near=m@http://x/v1&sort=score");
+  expect(wordsAsked(view)).toMatchObject({ embed: "m@http://x/v1", sort: "relevance" });
+  expect(wordsAsked({ ...view, words: " " })).toMatchObject({ embed: null });
+  expect(wordsPython("smollm2", view)).toContain(
+    'found = similar(kept, "month", embedding, model="smollm2")',
+  );
+});
+
 test("words that were not scored have empty fields, not zeros", () => {
   const csv = wordsCsv([
     {
