@@ -277,7 +277,7 @@ def test_all_of_a_model_is_explained_seen_and_searched(newcomer: Page, tmp_path:
     text = overview["best"][0]["text"]
     quoted = re.search(r'"\s*([A-Za-z]{3,})"', text)
     page.goto("/search")
-    page.get_by_text("By explanation", exact=True).click()
+    page.get_by_text("In words", exact=True).click()
     expect(page.get_by_test_id("found-count")).to_have_text(re.compile(r"^\d+ explanations$"))
     if quoted:
         page.get_by_role("searchbox", name="Words").fill(quoted[1])

@@ -24,7 +24,7 @@ const MODES = [
     label: "Pushes a token",
     title: "Which components write an output token, by their weights",
   },
-  { value: "words", label: "By explanation", title: "Which components are said to do something, in words" },
+  { value: "words", label: "In words", title: "Which components are said to do something, in words" },
 ] as const;
 
 /** What is searched for, and among which components. */
