@@ -9,31 +9,40 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import cycle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from clew import settings
 from clew.atlas import Components, collect
 from clew.debug import Model
 from clew.errors import BudgetSpent, LLMFailed
-from clew.explain.pipeline import explaining, planned, scoring
+from clew.explain.evidence import Evidence, Sample
+from clew.explain.explainers import LLMExplainer
+from clew.explain.llm import open_llm
+from clew.explain.pipeline import explaining, planned
 from clew.explain.recipe import Recipe
-from clew.explain.records import ExplainProgress, Explanation
+from clew.explain.records import ExplainProgress, Explanation, ScorerName
+from clew.explain.roles import Draft
+from clew.explain.scorers import scorer
+from clew.explain.simulators import methods, simulator
+from clew.explain.store.answers import Answers
 from clew.explain.store.explanations import Explanations
+from clew.nodes import parse
 
 from .llm import server
 from .llm.server import Asked, Handler, Powers, Scripted
 
-SCORERS = ("simulation", "detection", "fuzzing")
+SCORERS: tuple[ScorerName, ...] = ("simulation", "detection", "fuzzing")
 
 
 @pytest.fixture(scope="module")
 def components(model: Model, corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Components:
     """Short texts, so that a small model on a small machine can be asked about them."""
     folder = tmp_path_factory.mktemp("atlas") / "tiny"
-    return Components(model, collect(model, corpus, out=folder, tokens=4000, context=32, window=16))
+    return Components(model, collect(model, corpus, out=folder, tokens=4000, context=24, window=12))
 
 
 @pytest.fixture
@@ -74,32 +83,49 @@ def explained(steps: Iterator[ExplainProgress]) -> list[Explanation]:
     return [step.latest for step in steps if step.latest is not None]
 
 
+def evidence() -> Evidence:
+    """A component that fires on names of months, in texts of a few words: a small model is to read them all."""
+    texts = {
+        ("top", "explain"): "We met in May last year",
+        ("top", "test"): "It snowed in January and thawed",
+        ("top", "calibrate"): "Since June it has rained",
+        ("random", "test"): "The dog ate a bone",
+    }
+    samples = []
+    for number, ((kind, split), text) in enumerate(texts.items()):
+        tokens = tuple(f" {word}" for word in text.split())
+        fires = [float(token.strip() in ("May", "January", "June")) for token in tokens]
+        ids = tuple(range(len(tokens)))
+        samples.append(Sample(kind, split, number, 0, tokens, ids, np.array(fires), 0))  # type: ignore[arg-type]
+    return Evidence(parse("neuron.1.0"), 1.0, tuple(samples))
+
+
 def test_a_real_server_explains_simulates_and_judges_to_the_end(
-    components: Components, kept: Explanations, served: str, monkeypatch: pytest.MonkeyPatch
+    components: Components, served: str, answers: Answers
 ) -> None:
-    for name, few in (("SPLIT_TOP", 2), ("SPLIT_RANDOM", 1), ("SPLIT_NEAR", 1)):
-        monkeypatch.setattr(settings, name, few)
-    words = list(explaining(components, ["neuron.1.0-2"], Recipe(llm=served, scorers=()), explanations=kept))
-    assert words[-1].finished and words[-1].done + words[-1].failed == 3
-    # So small a model may repeat its question, which is told as what it is.
-    assert all(step.latest.text for step in words if step.latest is not None)
-    assert {step.problem.failure.kind for step in words if step.problem is not None} <= {"malformed", "truncated"}
-    recipe = Recipe(llm=served, scorers=SCORERS)
-    found = list(scoring(components, "neuron.1.0", "names of people", recipe, explanations=kept))[-1].latest
-    assert found is not None and [score.scorer for score in found.scores] == list(SCORERS)
-    simulation, *judged = found.scores
-    assert (simulation.method, simulation.llm) == ("json", served)
-    assert simulation.id is not None
-    strips = kept.strips(simulation.id)
-    # A small model fills in few documents rightly: those it does not are failures, and in no number.
-    assert sum(simulation.texts.values()) + len(simulation.failures) == len(strips) > 0
-    assert [strip.failure for strip in strips if strip.simulated is None] == list(simulation.failures)
+    llm, known = open_llm(served, answers=answers, concurrency=1), evidence()
+    with closing(llm):
+        (draft,) = LLMExplainer(llm).explain(known, "tokens", 1, 0)
+        # So small a model may repeat its question, which is told as what it is.
+        assert draft.text if isinstance(draft, Draft) else draft.kind in ("malformed", "truncated")
+        assert methods(llm.capabilities) == ["json"]
+        simulates = simulator(llm, None)
+        scores = [
+            scorer(name, llm=llm, simulator=simulates, components=components).score("months", known, "test", 0)
+            for name in SCORERS
+        ]
+        sent = llm.spent.requests
+        again = scorer("simulation", llm=llm, simulator=simulates, components=components)
+        assert again.score("months", known, "test", 0).value == scores[0].value
+        assert llm.spent.requests == sent  # all of it is known now
+    simulation, *judged = scores
+    assert (simulation.method, simulation.llm, simulation.prompt) == ("json", served, simulates.prompt)
+    # What a small model does not fill in rightly is a failure, and in no number.
+    assert len(simulation.strips) == 2 == sum(simulation.texts.values()) + len(simulation.failures)
+    assert [strip.failure for strip in simulation.strips if strip.simulated is None] == list(simulation.failures)
     for score in judged:
-        assert sum(score.texts.values()) + len(score.failures) > 0
+        assert sum(score.texts.values()) + len(score.failures) == 2
         assert score.value is None or 0 <= score.value <= 1
-    # All of it is known now.
-    again = list(scoring(components, "neuron.1.0", "names of people", recipe, explanations=kept))[-1]
-    assert again.spent.requests == 0 < again.spent.known
 
 
 def test_faults_lose_nothing_and_are_counted(components: Components, kept: Explanations, scripted: Scripted) -> None:

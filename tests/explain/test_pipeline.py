@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,8 @@ def test_what_never_fires_is_told_and_the_others_go_on(components: Components, k
     assert (last.done, last.failed, last.total) == (1, 2, 3)
     with pytest.raises(NoAtlas):
         list(explaining(Components(components.subject), SOME, Recipe(), explanations=kept))
+    with pytest.raises(NoAtlas):
+        planned(Components(components.subject), SOME, Recipe(), explanations=kept)
     with pytest.raises(BadNode):
         list(explaining(components, ["neuron.99.0"], Recipe(), explanations=kept))
 
@@ -145,6 +148,18 @@ def test_a_language_model_that_answers_no_more_ends_it_with_what_was_done(
     assert len(problems) >= 8 and {problem.failure.message for problem in problems} == {"It hung up."}
 
 
+def test_words_that_a_simulator_cannot_read_are_the_problem_of_their_component(
+    components: Components, kept: Explanations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = iter(["months", 'Fires on " the" (5).', "days"])
+    scripted(monkeypatch, lambda request: next(said))
+    steps = list(explaining(components, ["neuron.1.0-2"], Recipe(llm="scripted", concurrency=1), explanations=kept))
+    assert (steps[-1].done, steps[-1].failed) == (1, 2)
+    problems = [step.problem for step in steps if step.problem is not None]
+    assert {one.stage for one in problems} == {"score"}
+    assert all("quote no token" in one.failure.message for one in problems)
+
+
 def test_a_spent_budget_ends_it_with_what_was_done(
     components: Components, kept: Explanations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +195,12 @@ def test_words_of_a_person_are_scored_and_kept(components: Components, kept: Exp
         list(scoring(components, "neuron.1.0", "months", Recipe(), explanations=kept))
     with pytest.raises(UsageError, match=r"is of neuron\.1\.0"):
         list(scoring(components, "neuron.1.1", found.id or 0, Recipe(), explanations=kept))
+    with pytest.raises(BadNode, match="names 40 components"):
+        list(scoring(components, "neuron.1.*", "words", Recipe(), explanations=kept))
+    assert found.id is not None
+    other = kept.add(replace(found, subject=replace(found.subject, model="other"), id=None, scores=()))
+    with pytest.raises(UsageError, match="of other, not of this"):
+        list(scoring(components, "neuron.1.0", other.id or 0, Recipe(), explanations=kept))
     with pytest.raises(UnknownExplanation):
         list(scoring(components, "neuron.1.0", 999, Recipe(), explanations=kept))
 

@@ -13,13 +13,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from threading import Event
 
+from .. import settings
 from ..atlas.components import Components
-from ..errors import BudgetSpent, Cancelled, ClewError, LLMFailed, UsageError
+from ..atlas.search import no_atlas
+from ..errors import BadNode, BudgetSpent, Cancelled, ClewError, LLMFailed, NothingToExplain, UnknownLLM, UsageError
 from ..models.tape import Stop
 from ..nodes import Node
 from .crew import Crew, crew
 from .evidence import Evidence
-from .recipe import MOST_REVISIONS, Recipe
+from .recipe import Recipe
 from .records import Cost, ExplainPlan, ExplainProgress, Explanation, Failure, Problem, Score, Subject
 from .roles import Draft, Estimate
 from .samples import gather
@@ -79,6 +81,8 @@ def planned(
 
     Raises what `explaining` does; nothing is asked of a language model but what it can do.
     """
+    if components.atlas is None:
+        raise no_atlas("Explaining")
     recipe = (recipe or Recipe()).checked()
     kept = explanations or Explanations()
     nodes = selected(specs, components)
@@ -130,19 +134,27 @@ def scoring(
     """
     recipe = (recipe or Recipe()).checked()
     kept = explanations or Explanations()
-    (node,) = selected([component], components)
+    node, *others = selected([component], components)
+    if others:
+        raise BadNode(f"{component} names {1 + len(others):,} components.", "Words are scored for one at a time.")
     of = kept.get(words) if isinstance(words, int) else None
     text = words.strip() if isinstance(words, str) else of.text if of is not None else ""
     if not text:
         raise UsageError("There are no words to score.", "Say what the component does.")
-    if of is not None and of.component != str(node):
-        raise UsageError(f"Explanation {of.id} is of {of.component}, not of {node}.", "Name that component.")
+    subject = Subjects(components).of(node)
+    if of is not None and (of.component, of.subject.model, of.subject.autoencoder) != (
+        str(node), subject.model, subject.autoencoder,
+    ):  # fmt: skip
+        raise UsageError(
+            f"Explanation {of.id} is of {of.component} of {of.subject.model}, not of this {node}.",
+            "Name that component of that model, with its autoencoder.",
+        )
     with crew(recipe, components, Answers(kept.engine)) as parts:
         scorers = parts.scoring(node)
         yield ExplainProgress("read", 0, 0, len(scorers), Cost(), None)
         ((_, evidence),) = gather(components, [node], seed=recipe.seed, stop=stop)
         if not isinstance(evidence, Evidence):
-            raise UsageError(evidence.message, "Without examples there is nothing to score by.")
+            raise NothingToExplain(evidence.message, "Without examples there is nothing to score by.")
         scores: list[Score] = []
         for scorer in scorers:
             scores.append(scorer.score(text, evidence, "test", recipe.seed, stop))
@@ -152,7 +164,7 @@ def scoring(
             atlas = components.atlas
             of = kept.add(
                 Explanation(
-                    subject=Subjects(components).of(node), component=str(node), text=text, llm=author,
+                    subject=subject, component=str(node), text=text, llm=author,
                     variant="written", prompt="", atlas=None if atlas is None else atlas.info().name,
                     seed=recipe.seed, chosen=True, cost=Cost(), parent=parent, density=evidence.density,
                 )
@@ -242,6 +254,10 @@ class _Work:
             return self._explained(node, evidence)
         except LLMFailed as failed:
             return self._problem(node, "explain", Failure(failed.kind, failed.message))
+        except UsageError as refused:  # words that the simulator cannot read
+            if isinstance(refused, UnknownLLM):
+                raise
+            return self._problem(node, "score", Failure("malformed", refused.message))
 
     def _explained(self, node: Node, evidence: Evidence) -> Explanation | Problem:
         recipe, parts = self._recipe, self._parts
@@ -281,7 +297,7 @@ class _Work:
         from .explainers.revision import revise
 
         # Each round has a seed of its own: where one brought nothing, the next is to propose other texts.
-        seed = self._recipe.seed * MOST_REVISIONS + turn
+        seed = self._recipe.seed * settings.MAX_REVISIONS + turn
         new = revise(self._parts.explainer, judged[0][0], evidence, self._components, seed=seed, stop=self._stop)
         if isinstance(new, Failure):
             self._problem(node, "revision", new)

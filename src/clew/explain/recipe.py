@@ -14,8 +14,7 @@ VARIANTS: tuple[Variant, ...] = ("examples", "tokens", "contrast")
 SCORERS: tuple[ScorerName, ...] = get_args(ScorerName)
 METHODS: tuple[Method, ...] = ("all_at_once", "token_by_token", "json")
 
-MOST_REVISIONS = 10
-_MOST_CANDIDATES, _MOST_AT_ONCE = 20, 512
+_MOST_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,13 @@ class Recipe:
         if self.method is not None and self.method not in (*METHODS, "lookup"):
             raise UsageError(f"{self.method!r} is no way to simulate.", f"Name one of {', '.join(METHODS)}.")
         for number, most, what in (
-            (self.candidates, _MOST_CANDIDATES, "candidates"),
+            (self.candidates, settings.MAX_CANDIDATES, "candidates"),
             (self.concurrency, _MOST_AT_ONCE, "requests at once"),
         ):
             if not 1 <= number <= most:
                 raise UsageError(f"There cannot be {number} {what}.", f"Ask for 1 to {most}.")
-        if not 0 <= self.revisions <= MOST_REVISIONS:
-            raise UsageError(f"There cannot be {self.revisions} revisions.", f"Ask for 0 to {MOST_REVISIONS}.")
+        if not 0 <= self.revisions <= settings.MAX_REVISIONS:
+            raise UsageError(f"There cannot be {self.revisions} revisions.", f"Ask for 0 to {settings.MAX_REVISIONS}.")
         if self.budget is not None and self.budget < 1:
             raise UsageError("A budget of no tokens buys nothing.", "Leave it out for none, or raise it.")
         if self.money is not None and (self.money <= 0 or self.prices is None):
