@@ -8,6 +8,7 @@ from typing import get_args
 from .. import settings
 from ..errors import UsageError
 from . import lookup
+from .llm.references import read_reference
 from .records import Method, ScorerName, Variant
 
 VARIANTS: tuple[Variant, ...] = ("examples", "tokens", "contrast")
@@ -47,7 +48,10 @@ class Recipe:
         return self.simulator or self.llm
 
     def checked(self) -> Recipe:
-        """The same, with what a lookup makes of it; raises UsageError for what cannot be done."""
+        """The same, with what a lookup makes of it.
+
+        Raises UsageError for what cannot be done, and UnknownLLM for what names no language model.
+        """
         for given, known, what in (
             (self.variants, VARIANTS, "variant"), (self.scorers, SCORERS, "scorer"),
         ):  # fmt: skip
@@ -73,6 +77,8 @@ class Recipe:
                 "A budget in money needs to know what tokens cost.",
                 "Give a price for a million tokens sent, and for a million received.",
             )
+        for reference in {self.llm, self.judge} - {lookup.REFERENCE}:
+            read_reference(reference)
         if self.judge == lookup.REFERENCE and self.method not in (None, "lookup"):
             raise UsageError("Without a language model nothing is simulated but by lookup.", "Leave the method out.")
         if self.llm != lookup.REFERENCE:
