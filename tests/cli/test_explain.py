@@ -42,6 +42,17 @@ def test_explaining_stores_words_with_scores_and_says_what_it_takes(
     assert "Explained 6 components" in text and "table" in text and "none failed" in text
 
 
+def test_a_model_without_an_atlas_gets_its_own_first(
+    clew: Run, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEW_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    done = clew("explain", tiny, "-c", "neuron.1.0", "--json")
+    assert json.loads(done.stdout)["explained"] == 1
+    assert "it is collected first, once" in done.stderr
+    assert [path.parent.parent for path in tmp_path.rglob("atlas.json")] == [tmp_path / "home" / "atlases"]
+
+
 def test_own_words_are_scored(clew: Run, tiny: str, atlas: str) -> None:
     words = 'names: " Mary" (10), " John" (8)'
     document = json.loads(clew("score", "neuron.1.3", words, "-m", tiny, "--atlas", atlas, "--json").stdout)

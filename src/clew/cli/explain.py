@@ -12,7 +12,7 @@ from rich.text import Text
 
 from .. import settings
 from ..errors import UsageError
-from .atlas import AtlasOption, located, opened
+from .atlas import AtlasOption, opened
 from .stages import Stages
 from .terminal import (
     DeviceOption,
@@ -288,8 +288,7 @@ def _collect(subject: Model, sae: Sequence[str] | None) -> None:
     from ..atlas import collecting
     from ..atlas.store import MANIFEST
 
-    folder = located(subject.name) if settings.folder_name(subject.name) == subject.name else None
-    folder = settings.atlas_of(subject.name) if folder is None else folder
+    folder = settings.atlas_of(subject.name)
     if (folder / MANIFEST).exists():
         return
     notes().print(f"There is no atlas of {subject.name} yet: it is collected first, once.", soft_wrap=True)
