@@ -135,7 +135,7 @@ def test_the_default_models_tokens_start_where_activations_stand(smollm2: Model)
     llm = open_llm("local:smollm2", subject=smollm2.subject)
     assert highest(llm.capabilities) == 9
     listing = _Listing(WORDS, TOKENS, 9)
-    answer = llm.ask(AllAtOnce(llm)._request(listing))
+    answer = llm.ask(AllAtOnce(llm)._requests(WORDS, TOKENS)[0])
     assert answer.prompt is not None
     assert answer.completion_tokens == 0
     told = {one.start: one.text for one in answer.prompt}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -77,6 +77,11 @@ class Answer:
         if self.known:
             return Cost(known=1)
         return Cost(requests=1, prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens)
+
+
+def cost_of(answers: Iterable[Answer | LLMFailed]) -> Cost:
+    """What several answers cost together."""
+    return sum((answer.cost for answer in answers if isinstance(answer, Answer)), Cost())
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from ..documents import document_of
 from ..evidence import Sample
 from ..explainers.answers import said
 from ..explainers.questions import Question, estimate
-from ..llm.client import LLM, Answer, Request
-from ..records import Cost, Failure, Method
+from ..llm.client import LLM, Answer, Request, cost_of
+from ..records import Failure, Method
 from ..roles import Estimate, Simulator
 from ..simulators.levels import ALTERNATIVES
 from ..spelling import spelled
@@ -92,14 +92,14 @@ class Reader:
     def judge(self, form: Form, words: str, items: Sequence[Item], seed: int, stop: Stop | None) -> Judged:
         if self._llm.capabilities.logprobs:
             answers = self._llm.ask_all([self._single(form, words, item) for item in items], stop)
-            return Judged([_chance(answer) for answer in answers], _YES, _cost(answers))
+            return Judged([_chance(answer) for answer in answers], _YES, cost_of(answers))
         groups = batches(items, TOGETHER, seed)
         answers = self._llm.ask_all([self._several(form, words, [items[at] for at in group]) for group in groups], stop)
         values: list[float | Failure] = [0.0] * len(items)
         for group, answer in zip(groups, answers, strict=True):
             for at, value in zip(group, _list(answer, len(group)), strict=True):
                 values[at] = value
-        return Judged(values, _YES, _cost(answers))
+        return Judged(values, _YES, cost_of(answers))
 
     def estimate(self, form: Form, words: str, items: Sequence[Item]) -> Estimate:
         if self._llm.capabilities.logprobs:
@@ -185,10 +185,6 @@ def _several_shots(form: Form) -> tuple[tuple[str, str], ...]:
         (_many(words, [text for text, _ in texts]), _answers([true for _, true in texts]))
         for words, texts in form.shots
     )
-
-
-def _cost(answers: Sequence[Answer | LLMFailed]) -> Cost:
-    return sum((answer.cost for answer in answers if isinstance(answer, Answer)), Cost())
 
 
 def _chance(answer: Answer | LLMFailed) -> float | Failure:

@@ -12,14 +12,11 @@ from functools import cache
 
 import numpy as np
 
-from ...errors import LLMFailed
-from ...models.tape import Stop
-from ..evidence import Sample
-from ..explainers.questions import estimate
-from ..llm.client import LLM, Answer, Request
-from ..records import Cost, Failure, Method
-from ..roles import Estimate, Simulation
+from ..llm.client import Answer, Request
+from ..records import Failure, Method
+from ..roles import Simulation
 from ..spelling import spelled
+from .asking import Asking
 from .levels import ALTERNATIVES, expected, highest
 from .shots import SHOTS
 
@@ -33,41 +30,23 @@ from 0, not at all, to {most}. Most tokens have 0. Some activations are still un
 _HIDDEN = 3  # activations of each example that are unknown
 
 
-class AllAtOnce:
-    """One raw prompt a text."""
+class AllAtOnce(Asking):
+    """One raw prompt a text; one of which any token has no number among its alternatives is a failure: malformed."""
 
     method: Method = "all_at_once"
     prompt = PROMPT
 
-    def __init__(self, llm: LLM) -> None:
-        self._llm = llm
+    def _requests(self, words: str, tokens: Sequence[str]) -> list[Request]:
+        listing = self._listing(words, tokens)
+        most = min(ALTERNATIVES, self._llm.capabilities.prompt_logprobs)
+        return [Request(prompt=listing.text, max_tokens=0, prompt_logprobs=most, prompt_from=listing.begins)]
 
-    @property
-    def reference(self) -> str:
-        """The language model's."""
-        return self._llm.reference
+    def _read(self, words: str, tokens: Sequence[str], answers: Sequence[Answer]) -> Simulation | Failure:
+        (answer,) = answers
+        return self._listing(words, tokens).read(answer)
 
-    def simulate(
-        self, words: str, samples: Sequence[Sample], stop: Stop | None = None
-    ) -> tuple[list[Simulation | Failure], Cost]:
-        """A text of which any token has no number among its alternatives is a failure: malformed."""
-        listings = [_Listing(words, sample.tokens, highest(self._llm.capabilities)) for sample in samples]
-        answers = self._llm.ask_all([self._request(one) for one in listings], stop)
-        cost = sum((answer.cost for answer in answers if isinstance(answer, Answer)), Cost())
-        return [one.read(answer) for one, answer in zip(listings, answers, strict=True)], cost
-
-    def estimate(self, words: str, samples: Sequence[Sample]) -> Estimate:
-        """A pass a text."""
-        most = highest(self._llm.capabilities)
-        return estimate(self._llm, [self._request(_Listing(words, sample.tokens, most)) for sample in samples])
-
-    def _request(self, listing: _Listing) -> Request:
-        return Request(
-            prompt=listing.text,
-            max_tokens=0,
-            prompt_logprobs=min(ALTERNATIVES, self._llm.capabilities.prompt_logprobs),
-            prompt_from=listing.begins,
-        )
+    def _listing(self, words: str, tokens: Sequence[str]) -> _Listing:
+        return _Listing(words, tokens, highest(self._llm.capabilities))
 
 
 class _Listing:
@@ -88,10 +67,8 @@ class _Listing:
             at += len(line)
         self.text = "".join(parts)
 
-    def read(self, answer: Answer | LLMFailed) -> Simulation | Failure:
+    def read(self, answer: Answer) -> Simulation | Failure:
         """What the model's chances amount to."""
-        if isinstance(answer, LLMFailed):
-            return Failure(answer.kind, answer.message)
         told = answer.prompt or ()
         starts = [one.start for one in told]
         found = np.full(len(self.slots), np.nan)

@@ -14,16 +14,14 @@ from typing import Any
 import numpy as np
 
 from ... import settings
-from ...errors import LLMFailed
-from ...models.tape import Stop
 from ..documents import document_of
-from ..evidence import Sample
 from ..explainers.answers import said
 from ..explainers.questions import Question, estimate
-from ..llm.client import LLM, Answer, Request
-from ..records import Cost, Failure, Method
-from ..roles import Estimate, Simulation
+from ..llm.client import Answer, Request
+from ..records import Failure, Method
+from ..roles import Simulation
 from ..spelling import spelled
+from .asking import Asking
 from .shots import SHOTS
 
 PROMPT = "json-1"  # raised whenever the same text would be asked about in other words
@@ -37,38 +35,22 @@ _TASK = (
 _ROOM = 64  # tokens that an answer may have more than the document needs
 
 
-class Filled:
-    """One question a text."""
+class Filled(Asking):
+    """One question a text; it is a failure when its answer is no JSON, has other tokens or fewer, a number that is none
+    or out of range (malformed), or ended too early (truncated)."""
 
     method: Method = "json"
     prompt = PROMPT
 
-    def __init__(self, llm: LLM) -> None:
-        self._llm = llm
-
-    @property
-    def reference(self) -> str:
-        """The language model's."""
-        return self._llm.reference
-
-    def simulate(
-        self, words: str, samples: Sequence[Sample], stop: Stop | None = None
-    ) -> tuple[list[Simulation | Failure], Cost]:
-        """A text is a failure when its answer is no JSON, has other tokens or fewer, a number that is none or out of
-        range (malformed), or ended too early (truncated)."""
-        answers = self._llm.ask_all([self._request(words, sample.tokens) for sample in samples], stop)
-        cost = sum((answer.cost for answer in answers if isinstance(answer, Answer)), Cost())
-        return [_read(answer, sample.tokens) for answer, sample in zip(answers, samples, strict=True)], cost
-
-    def estimate(self, words: str, samples: Sequence[Sample]) -> Estimate:
-        """A request a text, and answers as long as its documents."""
-        return estimate(self._llm, [self._request(words, sample.tokens) for sample in samples])
-
-    def _request(self, words: str, tokens: Sequence[str]) -> Request:
+    def _requests(self, words: str, tokens: Sequence[str]) -> list[Request]:
         document = _document(tokens, [settings.SCALE] * len(tokens))
         longest = estimate(self._llm, [Request(prompt=document)]).prompt_tokens + _ROOM
         question = Question(_TASK, _shots(), _shown(words, tokens), "Activations:", longest)
-        return replace(question.request(self._llm.capabilities), json=self._llm.capabilities.json)
+        return [replace(question.request(self._llm.capabilities), json=self._llm.capabilities.json)]
+
+    def _read(self, words: str, tokens: Sequence[str], answers: Sequence[Answer]) -> Simulation | Failure:
+        (answer,) = answers
+        return _filled(answer, tokens)
 
 
 @cache
@@ -94,9 +76,7 @@ def _document(tokens: Sequence[str], activations: Sequence[int]) -> str:
     return json.dumps({"activations": rows}, ensure_ascii=False)
 
 
-def _read(answer: Answer | LLMFailed, tokens: Sequence[str]) -> Simulation | Failure:
-    if isinstance(answer, LLMFailed):
-        return Failure(answer.kind, answer.message)
+def _filled(answer: Answer, tokens: Sequence[str]) -> Simulation | Failure:
     if answer.finish == "length":
         return Failure("truncated", "The answer was not at its end.")
     text = said(answer)

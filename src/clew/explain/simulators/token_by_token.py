@@ -12,14 +12,12 @@ from functools import cache
 
 import numpy as np
 
-from ...errors import LLMFailed
-from ...models.tape import Stop
-from ..evidence import Sample
-from ..explainers.questions import Question, estimate
-from ..llm.client import LLM, Answer, Request
-from ..records import Cost, Failure, Method
-from ..roles import Estimate, Simulation
+from ..explainers.questions import Question
+from ..llm.client import Answer, Request
+from ..records import Failure, Method
+from ..roles import Simulation
 from ..spelling import spelled
+from .asking import Asking
 from .levels import ALTERNATIVES, expected, highest
 from .shots import SHOTS
 
@@ -33,37 +31,14 @@ _TASK = (
 _LONGEST = 2  # tokens of an answer: the number, and before it what some models begin every answer with
 
 
-class TokenByToken:
-    """One question a token."""
+class TokenByToken(Asking):
+    """One question a token; a text of which one answer is no number is a failure: malformed."""
 
     method: Method = "token_by_token"
     prompt = PROMPT
 
-    def __init__(self, llm: LLM) -> None:
-        self._llm = llm
-
-    @property
-    def reference(self) -> str:
-        """The language model's."""
-        return self._llm.reference
-
-    def simulate(
-        self, words: str, samples: Sequence[Sample], stop: Stop | None = None
-    ) -> tuple[list[Simulation | Failure], Cost]:
-        """A text of which one token fails is a failure, of the first such token's kind."""
-        requests = [self._request(words, sample.tokens, at) for sample in samples for at in range(len(sample.tokens))]
-        answers = self._llm.ask_all(requests, stop)
-        cost = sum((answer.cost for answer in answers if isinstance(answer, Answer)), Cost())
-        ends = np.cumsum([len(sample.tokens) for sample in samples])
-        begins = [0, *ends[:-1].tolist()]
-        return [self._read(answers[begin:end]) for begin, end in zip(begins, ends.tolist(), strict=True)], cost
-
-    def estimate(self, words: str, samples: Sequence[Sample]) -> Estimate:
-        """As many requests as there are tokens."""
-        return estimate(
-            self._llm,
-            [self._request(words, sample.tokens, at) for sample in samples for at in range(len(sample.tokens))],
-        )
+    def _requests(self, words: str, tokens: Sequence[str]) -> list[Request]:
+        return [self._request(words, tokens, at) for at in range(len(tokens))]
 
     def _request(self, words: str, tokens: Sequence[str], at: int) -> Request:
         capabilities = self._llm.capabilities
@@ -71,12 +46,10 @@ class TokenByToken:
         question = Question(_TASK.format(most=most), _shots(most), _shown(words, tokens, at), "Activation:", _LONGEST)
         return replace(question.request(capabilities), logprobs=min(ALTERNATIVES, capabilities.logprobs))
 
-    def _read(self, answers: Sequence[Answer | LLMFailed]) -> Simulation | Failure:
+    def _read(self, words: str, tokens: Sequence[str], answers: Sequence[Answer]) -> Simulation | Failure:
         most = highest(self._llm.capabilities)
         found: list[float] = []
         for answer in answers:
-            if isinstance(answer, LLMFailed):
-                return Failure(answer.kind, answer.message)
             first = next((one for one in answer.tokens or () if one.text.strip()), None)
             value = None if first is None else expected(first.top, most)
             if value is None:
