@@ -82,7 +82,7 @@ def planned(
     Raises what `explaining` does; nothing is asked of a language model but what it can do.
     """
     if components.atlas is None:
-        raise no_atlas("Explaining")
+        raise no_atlas("Explaining")  # nothing may be left to read, or no language model to count for
     recipe = (recipe or Recipe()).checked()
     kept = explanations or Explanations()
     nodes = selected(specs, components)
@@ -142,13 +142,9 @@ def scoring(
     if not text:
         raise UsageError("There are no words to score.", "Say what the component does.")
     subject = Subjects(components).of(node)
-    if of is not None and (of.component, of.subject.model, of.subject.autoencoder) != (
-        str(node), subject.model, subject.autoencoder,
-    ):  # fmt: skip
-        raise UsageError(
-            f"Explanation {of.id} is of {of.component} of {of.subject.model}, not of this {node}.",
-            "Name that component of that model, with its autoencoder.",
-        )
+    for number in (words, parent):
+        if isinstance(number, int):
+            _check_of(kept.get(number), subject, node)
     with crew(recipe, components, Answers(kept.engine)) as parts:
         scorers = parts.scoring(node)
         yield ExplainProgress("read", 0, 0, len(scorers), Cost(), None)
@@ -173,6 +169,17 @@ def scoring(
         added = [replace(kept.add_score(of.id, score), strips=score.strips) for score in scores]
         latest = replace(of, scores=added)
         yield ExplainProgress("explain", len(scores), 0, len(scores), parts.spent, 0.0, latest, finished=True)
+
+
+def _check_of(explanation: Explanation, subject: Subject, node: Node) -> None:
+    """Raises UsageError for an explanation that is not of this component."""
+    of = explanation.subject
+    # Of imported ones the weights are not known.
+    if explanation.component != str(node) or of != replace(subject, fingerprint=of.fingerprint and subject.fingerprint):
+        raise UsageError(
+            f"Explanation {explanation.id} is of {explanation.component} of {of.model}, not of this {node}.",
+            "Name that component of that model, with its autoencoder.",
+        )
 
 
 class _Work:

@@ -115,18 +115,21 @@ class Explaining:
         from ..explain.pipeline import scoring
 
         components = self._with_atlas(asked.autoencoders)
-        node = components.named(asked.component)
         words = asked.explanation if asked.text is None else asked.text
         if words is None or (asked.text is not None and asked.explanation is not None):
             raise UsageError("Give either text or explanation.", "The text is kept as one more explanation.")
-        for number in (asked.explanation, asked.parent):
-            if number is not None:
-                self._check(number, self._of(components).of(node))
         recipe = self._recipe(asked)
         author = {} if asked.author is None else {"author": asked.author}
         return _events(
             scoring(
-                components, str(node), words, recipe, explanations=self._kept, parent=asked.parent, stop=stop, **author
+                components,
+                asked.component,
+                words,
+                recipe,
+                explanations=self._kept,
+                parent=asked.parent,
+                stop=stop,
+                **author,
             )
         )
 
@@ -331,13 +334,6 @@ class Explaining:
             yield llm
         finally:
             llm.close()
-
-    def _check(self, number: int, subject: Subject) -> None:
-        """Raises UnknownExplanation for one that is not there, and UsageError for another model's."""
-        of = self._kept.get(number).subject
-        # Of imported ones the weights are not known.
-        if of != replace(subject, fingerprint=of.fingerprint and subject.fingerprint):
-            raise UsageError(f"Explanation {number} is of another model or autoencoder.", "Open it with that one.")
 
     def _recipe(self, asked: ExplainRequest | ScoreRequest) -> Recipe:
         """What is asked for as a recipe. Raises Forbidden."""

@@ -16,7 +16,7 @@ from ..llm.client import Answer, Request
 from ..records import Failure, Method
 from ..roles import Simulation
 from ..spelling import spelled
-from .asking import Asking
+from .by_text import ByText
 from .levels import ALTERNATIVES, expected, highest
 from .shots import SHOTS
 
@@ -30,7 +30,7 @@ from 0, not at all, to {most}. Most tokens have 0. Some activations are still un
 _HIDDEN = 3  # activations of each example that are unknown
 
 
-class AllAtOnce(Asking):
+class AllAtOnce(ByText):
     """One raw prompt a text; one of which any token has no number among its alternatives is a failure: malformed."""
 
     method: Method = "all_at_once"

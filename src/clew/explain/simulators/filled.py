@@ -21,7 +21,7 @@ from ..llm.client import Answer, Request
 from ..records import Failure, Method
 from ..roles import Simulation
 from ..spelling import spelled
-from .asking import Asking
+from .by_text import ByText
 from .shots import SHOTS
 
 PROMPT = "json-1"  # raised whenever the same text would be asked about in other words
@@ -35,7 +35,7 @@ _TASK = (
 _ROOM = 64  # tokens that an answer may have more than the document needs
 
 
-class Filled(Asking):
+class Filled(ByText):
     """One question a text; it is a failure when its answer is no JSON, has other tokens or fewer, a number that is none
     or out of range (malformed), or ended too early (truncated)."""
 

@@ -17,7 +17,7 @@ from ..llm.client import Answer, Request
 from ..records import Failure, Method
 from ..roles import Simulation
 from ..spelling import spelled
-from .asking import Asking
+from .by_text import ByText
 from .levels import ALTERNATIVES, expected, highest
 from .shots import SHOTS
 
@@ -31,7 +31,7 @@ _TASK = (
 _LONGEST = 2  # tokens of an answer: the number, and before it what some models begin every answer with
 
 
-class TokenByToken(Asking):
+class TokenByToken(ByText):
     """One question a token; a text of which one answer is no number is a failure: malformed."""
 
     method: Method = "token_by_token"

@@ -15,7 +15,7 @@ from ..records import Cost, Failure, Method
 from ..roles import Estimate, Simulation
 
 
-class Asking(ABC):
+class ByText(ABC):
     """A Simulator: asks about texts, each by itself."""
 
     method: Method
