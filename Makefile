@@ -37,7 +37,8 @@ run: setup page model ## Start Clew in the browser, with the default model
 
 test: setup page model browser ## Run every test, in Python, TypeScript and a real browser; ARGS goes to pytest
 	@cd web && npm test --silent
-	@CLEW_CHROMIUM="$$(cat $(VENV)/browser)" $(BIN)/python -m pytest $(ARGS)
+	@CLEW_CHROMIUM="$$(cat $(VENV)/browser)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
+		--numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: setup packages ## Linters, types, import rules, drift of openapi.json and generated types
 	$(BIN)/ruff check .
