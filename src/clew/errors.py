@@ -263,12 +263,6 @@ class BadModel(ClewError):
     code = "bad_model"
 
 
-class WorkersLost(ClewError):
-    """Workers of one piece of work died."""
-
-    code = "workers_lost"
-
-
 class NotFinite(ClewError):
     """The model's own numbers are NaN or infinite, so no answer would mean anything."""
 

@@ -35,7 +35,6 @@ from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint
 from .folder import CHECKPOINT, VERSION, Manifest, held, prepared, state_of, tidy, trainings
 from .formats import load, save
-from .group import Group
 from .learner import Learner
 from .log import Log, read_log
 from .recipe import TrainingPlan
@@ -84,7 +83,6 @@ def training(
     stop: Stop | None = None,
     replace: bool = False,
     trackers: Sequence[Tracker] = (),
-    group: Group | None = None,
 ) -> Iterator[TrainEvent]:
     """Train autoencoders into the folder `out`, telling how far it is: a state at the start, at every saving and at the
     end, a point for every autoencoder and row of the log, and every resampling.
