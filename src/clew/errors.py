@@ -263,6 +263,39 @@ class BadModel(ClewError):
     code = "bad_model"
 
 
+class WrongModel(ClewError):
+    """A machine of a cluster that has other weights under the same name."""
+
+    code = "wrong_model"
+    status = 409
+
+
+class NoCluster(ClewError):
+    """There is no cluster at this address, or it is gone."""
+
+    code = "no_cluster"
+    status = 503
+
+
+class TooFewResources(UsageError):
+    """A cluster that does not have what a worker is asked to have."""
+
+    code = "too_few_resources"
+
+
+class NotShared(ClewError):
+    """A machine of a cluster does not see a folder that the work is in."""
+
+    code = "not_shared"
+
+
+class WorkersLost(ClewError):
+    """Workers of a cluster were lost, too often to go on."""
+
+    code = "workers_lost"
+    status = 503
+
+
 class NotFinite(ClewError):
     """The model's own numbers are NaN or infinite, so no answer would mean anything."""
 

@@ -92,6 +92,10 @@ class Atlas:
                 raise BadAtlas(f"{path} {what}.", "Restore that file, or collect the atlas again with --replace.")
         return cls(folder, manifest)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels to another process as its place, and is opened there."""
+        return Atlas.open, (self.folder.absolute(),)
+
     def __repr__(self) -> str:
         info = self.info()
         return f"Atlas({info.name}: {info.components:,} components of {info.model.name}, {info.tokens:,} tokens)"

@@ -293,6 +293,10 @@ class Contexts:
             raise BadCorpus(f"The contexts in {path} are not complete.", "Collect again: what is missing is added.")
         return cls(batches, metadata, path)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels to another process as its place, and is opened there."""
+        return Contexts.open, (self._path.absolute(),)
+
     def __len__(self) -> int:
         return self._starts[-1]
 

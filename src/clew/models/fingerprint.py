@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import torch
 
-from .subject import SubjectModel
+if TYPE_CHECKING:
+    from .subject import SubjectModel
 
 _SAMPLED = 64  # values per weight
 

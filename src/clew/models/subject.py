@@ -20,6 +20,7 @@ from . import attention
 from .anatomy import Anatomy, anatomy_of
 from .families import family_of
 from .progress import Progress
+from .reference import opened, reference_of
 from .store import resolve
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ class SubjectModel:
     anatomy: Anatomy
     load_s: float
     lock: Lock
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels to another process as its place, and is opened there."""
+        return opened, (reference_of(self),)
 
     @property
     def device(self) -> torch.device:
