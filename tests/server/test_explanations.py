@@ -347,16 +347,20 @@ def test_what_cannot_be_scored_or_explained_is_told(client: TestClient, kept: Ex
 
     assert refused("score", component=NEURON) == (422, "bad_request")
     assert refused("score", component=NEURON, text="a", explanation=1) == (422, "bad_request")
-    unread = client.post("/api/explanations/score", json={"component": NEURON, "text": "names of people"})
-    name, said = events(unread)[-1]
-    assert (name, said["error"]["code"]) == ("error", "bad_request")
-    assert "quote no token" in said["error"]["message"] and said["error"]["hint"]
+    for scorer in ("simulation", "detection", "ablation"):
+        unread = {"component": NEURON, "text": "names of people", "scorers": [scorer]}
+        answer = client.post("/api/explanations/score", json=unread)
+        assert code(answer) == (422, "bad_request")
+        assert "quote no token" in answer.json()["error"]["message"]
     assert kept.of(subject, NEURON) == []
     assert refused("score", component="neuron.1.*", text='"a"') == (422, "bad_node")
     assert refused("score", component=NEURON, explanation=7) == (404, "unknown_explanation")
     assert refused("score", component=NEURON, text='" a"', parent=7) == (404, "unknown_explanation")
     other = kept.add(explanation(Subject(subject.model, "other weights"), text='" a"'))
-    assert refused("score", component=NEURON, explanation=other.id) == (422, "bad_request")
+    neighbour = kept.add(explanation(subject, component="neuron.1.8", text='" a"'))
+    for there in (other, neighbour):
+        assert refused("score", component=NEURON, explanation=there.id) == (422, "bad_request")
+        assert refused("score", component=NEURON, text='" a"', parent=there.id) == (422, "bad_request")
     imported = kept.add(explanation(Subject(subject.model, None), text='" Mary"'))
     scored = client.post("/api/explanations/score", json={"component": NEURON, "explanation": imported.id})
     assert events(scored)[-1][0] == "done"

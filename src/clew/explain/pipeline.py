@@ -130,7 +130,8 @@ def scoring(
     """Score words that a person wrote for a component, or an explanation that is kept, by its number.
 
     Words are kept as an explanation `written` by their author, revising `parent`. One progress a scorer; the last has
-    the explanation with its new scores, strips included. Raises UnknownExplanation and what `explaining` raises.
+    the explanation with its new scores, strips included. Raises UnknownExplanation and what `explaining` raises; what
+    is wrong with the question itself is raised before the first progress.
     """
     recipe = (recipe or Recipe()).checked()
     kept = explanations or Explanations()
@@ -147,6 +148,7 @@ def scoring(
             _check_of(kept.get(number), subject, node)
     with crew(recipe, components, Answers(kept.engine)) as parts:
         scorers = parts.scoring(node)
+        parts.simulator.simulate(text, ())  # words that it cannot read are refused before any text is
         yield ExplainProgress("read", 0, 0, len(scorers), Cost(), None)
         ((_, evidence),) = gather(components, [node], seed=recipe.seed, stop=stop)
         if not isinstance(evidence, Evidence):
