@@ -178,6 +178,33 @@ def test_latents_are_collected_into_the_atlas_of_the_server(
         assert client.get("/api/components/latent.resid.0.3").json()["stats"] is not None
 
 
+def test_an_atlas_that_was_collected_or_replaced_by_a_command_is_seen(
+    model: Model, bare: TestClient, tmp_path: Path
+) -> None:
+    (tmp_path / "text.txt").write_text(" ".join(SENTENCES * 20))
+    path = "/api/components/neuron.1.7"
+    assert bare.get("/api/atlas").json()["atlas"] is None
+    assert bare.get(path).json()["stats"] is None
+    for tokens in (400, 600):
+        made = collect(
+            model, str(tmp_path / "text.txt"), out=tmp_path / "none", tokens=tokens, context=16, window=8,
+            sites=["neuron.1"], replace=True,
+        )  # fmt: skip
+        # A page may ask for a component before it asks for the atlas.
+        assert bare.get(path).json() == plain(Components(model, made).component("neuron.1.7"))
+        assert bare.get("/api/atlas").json()["atlas"] == plain(made.info())
+    manifest = tmp_path / "none" / "atlas.json"
+    written = manifest.read_text()
+    manifest.write_text("{")
+    found = bare.get("/api/atlas").json()
+    assert found["atlas"] is None and "atlas.json" in found["problem"]
+    manifest.write_text(written)
+    assert bare.get("/api/atlas").json() == {"atlas": plain(made.info()), "problem": None, "collecting": False}
+    manifest.unlink()
+    assert bare.get("/api/atlas").json() == {"atlas": None, "problem": None, "collecting": False}
+    assert bare.get(path).json()["stats"] is None
+
+
 def test_what_a_server_without_an_atlas_answers(bare: TestClient, components: Components) -> None:
     page = bare.get("/api/components/neuron.1.7").json()
     assert page["next"] == "neuron.1.8"

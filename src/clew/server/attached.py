@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from .. import settings
 from ..errors import ClewError, UnknownAutoencoder, UsageError
@@ -18,14 +16,13 @@ from . import references
 from .answers import encode
 from .events import event
 from .jobs import Stop
+from .remembered import Remembered
 
 if TYPE_CHECKING:
     from ..debug import Model
     from ..sae import Autoencoder
     from ..sae.places import Place
     from .schemas.sae import AddRequest, JudgeRequest
-
-T = TypeVar("T")
 
 _KEPT = 8  # autoencoders of the shelf that stay open
 
@@ -59,9 +56,9 @@ class Attached:
 
         self._model = model
         self._local = local
-        self._open = _Remembered(CONFIG, lambda folder: self._load(str(folder)), _KEPT)
-        self._problems = _Remembered(CONFIG, self._problem)
-        self._measures = _Remembered(report.JSON, _measured)
+        self._open = Remembered(CONFIG, lambda folder: self._load(str(folder)), _KEPT)
+        self._problems = Remembered(CONFIG, self._problem)
+        self._measures = Remembered(report.JSON, _measured)
         self._given: dict[str, tuple[Place, Autoencoder]] = {}
         for place in dict.fromkeys(place for reference in given for place in places(reference)):
             if place.name in self._given:
@@ -197,33 +194,6 @@ class Attached:
         except ClewError as error:
             return str(error)
         return None
-
-
-class _Remembered(Generic[T]):
-    """What was found in folders, each until a file there changes; with a `limit`, in as many as were asked for last."""
-
-    def __init__(self, file: str, find: Callable[[Path], T], limit: int | None = None) -> None:
-        self._file, self._find, self._limit = file, find, limit
-        self._lock = Lock()
-        self._found: OrderedDict[Path, tuple[float, T]] = OrderedDict()
-
-    def of(self, folder: Path) -> T:
-        with self._lock:
-            written, kept = _written(folder / self._file), self._found.get(folder)
-            if kept is None or kept[0] != written:
-                kept = self._found[folder] = (written, self._find(folder))
-            self._found.move_to_end(folder)
-            if self._limit is not None and len(self._found) > self._limit:
-                self._found.popitem(last=False)
-        return kept[1]
-
-
-def _written(path: Path) -> float:
-    """When a file was written, 0 for none."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def _measured(folder: Path) -> tuple[float | None, float | None, float | None]:

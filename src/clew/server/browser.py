@@ -8,10 +8,11 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Busy, ClewError
+from ..errors import Busy, ClewError, NoAtlas
 from .answers import encode
 from .events import event
 from .jobs import Stop
+from .remembered import Remembered
 from .schemas.atlas import CollectRequest, Paged, PromptSearch, PushSearch, TokenSearch
 
 if TYPE_CHECKING:
@@ -26,26 +27,31 @@ _KEPT = 4  # sets of autoencoders whose components are kept
 class Browser:
     """The components of one model, with the atlas in `folder` if there is one, and the latents of some of `attached`.
 
-    The atlas is replaced when a collection ends; whoever has the old one goes on reading it. `collecting` is held while
-    there is a collection.
+    The atlas is opened anew when another one lies there, whoever collected it; whoever has the old one goes on reading
+    it. `collecting` is held while the server collects one.
     """
 
     def __init__(self, model: Model, folder: Path, attached: Attached) -> None:
+        from ..atlas.store import MANIFEST
+
         self._model, self._folder, self._attached = model, folder, attached
         self.collecting = Lock()
-        self._problem: str | None = None
+        self._opened = Remembered(MANIFEST, self._open)
         self._lock = Lock()
+        self._atlas: Atlas | None = None
         self._made: OrderedDict[tuple[Autoencoder, ...], Components] = OrderedDict()
         self._chosen: tuple[Autoencoder, ...] | None = None
-        self._atlas = self._open()
+        self._look()
 
     def components(self, names: Sequence[str] | None = None) -> Components:
         """Heads, neurons and the latents of the autoencoders of these names; None: of those that the server was given.
 
         Raises what `Attached.named` raises, and UsageError when two of them write the same site.
         """
-        autoencoders = self._given() if names is None else self._attached.named(list(dict.fromkeys(names)))
+        named = None if names is None else self._attached.named(list(dict.fromkeys(names)))
         with self._lock:
+            self._look()
+            autoencoders = self._given() if named is None else named
             if autoencoders not in self._made:
                 self._made[autoencoders] = self._of(autoencoders)
             self._made.move_to_end(autoencoders)
@@ -55,8 +61,9 @@ class Browser:
 
     def status(self) -> dict[str, Any]:
         """The open atlas, or what is wrong with the one that is there."""
-        info = None if self._atlas is None else self._atlas.info().to_dict()
-        return {"atlas": info, "problem": self._problem, "collecting": self.collecting.locked()}
+        atlas, problem = self._opened.of(self._folder)
+        info = None if atlas is None else atlas.info().to_dict()
+        return {"atlas": info, "problem": problem, "collecting": self.collecting.locked()}
 
     def search_prompt(self, asked: PromptSearch, stop: Stop) -> bytes:
         """One page of what fires on a prompt, as JSON."""
@@ -89,27 +96,31 @@ class Browser:
                 replace=asked.replace, stop=stop,
             ):  # fmt: skip
                 yield event("progress", encode(progress.to_dict()))
-            with self._lock:
-                self._atlas, self._chosen = self._open(), None
-                self._made.clear()
         finally:
             self.collecting.release()
-        assert self._atlas is not None
-        yield event("done", encode({"atlas": self._atlas.info().to_dict()}))
+        atlas, _ = self._opened.of(self._folder)
+        assert atlas is not None
+        yield event("done", encode({"atlas": atlas.info().to_dict()}))
 
-    def _open(self) -> Atlas | None:
-        """The atlas that is there, if it is one of this model."""
+    def _look(self) -> None:
+        """Take the atlas that lies there now; what was made of another is let go."""
+        atlas, _ = self._opened.of(self._folder)
+        if atlas is not self._atlas:
+            self._atlas, self._chosen = atlas, None
+            self._made.clear()
+
+    def _open(self, folder: Path) -> tuple[Atlas | None, str | None]:
+        """The atlas in a folder, if it is one of this model; or what is wrong with it."""
         from ..atlas import Atlas
 
-        self._problem = None
-        if (self._folder / "atlas.json").exists():
-            try:
-                atlas = Atlas.open(self._folder)
-                atlas.check(self._model.subject)
-                return atlas
-            except ClewError as error:
-                self._problem = str(error)
-        return None
+        try:
+            atlas = Atlas.open(folder)
+            atlas.check(self._model.subject)
+        except NoAtlas:
+            return None, None
+        except ClewError as error:
+            return None, str(error)
+        return atlas, None
 
     def _given(self) -> tuple[Autoencoder, ...]:
         """Of the autoencoders that the server was given one a site: that of the atlas, else the first."""
