@@ -123,6 +123,9 @@ def test_what_a_model_or_atlas_lacks_is_told(clew: Run, tiny: str, atlas: str) -
     assert clew("explain", tiny, "-c", "neuron.0.0", "--atlas", "./nowhere").exit_code == 2
     refused = clew("score", "neuron.1.0", "months", "-m", tiny, "--atlas", atlas)
     assert (refused.exit_code, "quote no token" in refused.stderr) == (2, True)
+    refused = clew("score", "neuron.1.0", "--explanation", "7", "-m", tiny, "--atlas", atlas)
+    assert refused.exit_code == 2 and "There is no explanation 7." in refused.stderr
+    assert "list the explanations" in refused.stderr and "page" not in refused.stderr
     refused = clew("explain", tiny, "-c", "attn.0.0", "--atlas", atlas, "--scorer", "ablation")
     assert refused.exit_code == 2 and "head" in refused.stderr
 

@@ -17,6 +17,7 @@ from .database import engine_of, reading, writing
 from .schema import explanations, problems, scores, strips, subjects
 
 _SAME_SCORE = ("explanation", "scorer", "llm", "split", "method", "prompt", "seed", "value", "low", "high", "tokens")
+_GONE = "It may have been removed: list the explanations of its component again."
 _AT_ONCE = 5000  # ids named in one statement: databases bound how many
 
 T = TypeVar("T")
@@ -150,7 +151,7 @@ class Explanations:
             query = select(scores.c.id, strips.c.content).join_from(scores, strips, isouter=True)
             row = connection.execute(query.where(scores.c.id == score)).first()
         if row is None:
-            raise UnknownExplanation(f"There is no score {score}.", "It may have been removed: read the page again.")
+            raise UnknownExplanation(f"There is no score {score}.", _GONE)
         return Records(rows.unpack(row.content) if row.content is not None else ())
 
     def problem(self, subject: Subject, problem: Problem, llm: str) -> None:
@@ -200,9 +201,7 @@ class Explanations:
 
     def _known(self, connection: Connection, number: int) -> None:
         if connection.scalar(select(explanations.c.id).where(explanations.c.id == number)) is None:
-            raise UnknownExplanation(
-                f"There is no explanation {number}.", "It may have been removed: read the page again."
-            )
+            raise UnknownExplanation(f"There is no explanation {number}.", _GONE)
 
     def _subject(self, connection: Connection, subject: Subject) -> int:
         """Its number, given one if it has none."""
