@@ -536,7 +536,7 @@ HEADS = Evidence(
 
 def test_as_many_weak_pairs_are_asked_about_as_strong_ones() -> None:
     for seed in range(5):
-        items = pairs._items(HEADS, "test", seed)
+        items = pairs.items_of(HEADS, "test", seed)
         strong, weak = ([item for item in items if item.label is label] for label in (True, False))
         assert [item.sample.context for item in strong] == [0, 1, 2, 3, 4]
         assert [item.sample.context for item in weak] == [10, 11, 12, 13, 20]
@@ -549,7 +549,7 @@ def test_as_many_weak_pairs_are_asked_about_as_strong_ones() -> None:
             assert item.sample.pairs is not None
             assert item.sample.pairs[int(reader), int(source)] < 0.4
             assert item.at == (int(reader),) and item.at[0] >= 1
-    assert pairs._items(HEADS, "test", 0) != pairs._items(HEADS, "test", 1)
+    assert pairs.items_of(HEADS, "test", 0) != pairs.items_of(HEADS, "test", 1)
 
 
 def test_pairs_are_scored_by_the_area_under_the_curve() -> None:

@@ -13,17 +13,15 @@ from random import Random
 
 import numpy as np
 
-from ...models.tape import Stop
 from ...nodes import Node
-from ..baselines import table_of
 from ..evidence import Evidence, Sample
-from ..records import Score, ScorerName, Split
-from ..roles import Estimate
+from ..records import ScorerName, Split
 from ..samples import QUIET
 from ..simulators.shots import SHOTS
 from ..spelling import spelled
-from .items import FIRES, Item, looked_up, scored, together
-from .judges import Form, Judge
+from .by_item import ByItem
+from .items import FIRES, Item, together
+from .judges import Form
 
 RIGHT, WRONG = "right_marks", "wrong_marks"
 
@@ -97,33 +95,19 @@ FORM = Form(
 )
 
 
-class FuzzingScorer:
-    """Asks of marked texts whether the marks are right."""
+class FuzzingScorer(ByItem):
+    """Asks of marked texts whether the marks are right: there is no value where it fires in no text of the split, or on
+    nearly all tokens.
+
+    `measures` as in items.scored, the kinds being `right_marks` and `wrong_marks`.
+    """
 
     name: ScorerName = "fuzzing"
-
-    def __init__(self, judge: Judge) -> None:
-        self._judge = judge
+    form = FORM
 
     def refuses(self, component: Node) -> str | None:
         """Heads, whose two tokens are marked apart."""
         return "Fuzzing marks single tokens; heads are scored by pairs." if component.kind == "attn" else None
 
-    def estimate(self, words: str, evidence: Evidence, split: Split) -> Estimate:
-        return self._judge.estimate(FORM, words, items_of(evidence, evidence.of(split), 0))
-
-    def score(self, words: str, evidence: Evidence, split: Split, seed: int, stop: Stop | None = None) -> Score:
-        """The value is None when it fires in no text of the split, or on nearly all tokens; then nothing is asked.
-        `measures` as in items.scored, the kinds being `right_marks` and `wrong_marks`."""
-        items = items_of(evidence, evidence.of(split), seed)
-        return scored(
-            self.name,
-            self._judge.judge(FORM, words, items, seed, stop),
-            items,
-            looked_up(table_of(evidence), items, FORM.reduce),
-            split=split,
-            llm=self._judge.reference,
-            method=self._judge.method,
-            prompt=self._judge.prompt_of(FORM),
-            seed=seed,
-        )
+    def _items(self, evidence: Evidence, split: Split, seed: int) -> list[Item]:
+        return items_of(evidence, evidence.of(split), seed)

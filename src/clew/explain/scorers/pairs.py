@@ -13,17 +13,15 @@ from random import Random
 import numpy as np
 
 from ... import settings
-from ...models.tape import Stop
 from ...nodes import Node
-from ..baselines import table_of
 from ..evidence import Evidence, Sample
 from ..explainers.pairs import marked
 from ..explainers.shots import PAIR_SHOTS
 from ..llm.client import LLM
-from ..records import Score, ScorerName, Split
-from ..roles import Estimate
+from ..records import ScorerName, Split
 from ..samples import QUIET
-from .items import FIRES, Item, looked_up, scored, together
+from .by_item import ByItem
+from .items import FIRES, Item, together
 from .judges import Form, Reader
 
 STRONG, WEAK = "strong_pairs", "weak_pairs"
@@ -44,40 +42,29 @@ FORM = Form(
 )
 
 
-class PairsScorer:
-    """Asks a language model which pairs a head moves much between."""
+class PairsScorer(ByItem):
+    """Asks a language model which pairs a head moves much between: there is no value without strong ones and weak ones.
+
+    `measures` as in items.scored, the kinds being `strong_pairs` and `weak_pairs`. The token table knows the token that
+    reads.
+    """
 
     name: ScorerName = "pairs"
+    form = FORM
+    headline_auc = True
 
     def __init__(self, llm: LLM) -> None:
-        self._judge = Reader(llm)
+        super().__init__(Reader(llm))
 
     def refuses(self, component: Node) -> str | None:
         """Neurons and latents, which have no pairs."""
         return None if component.kind == "attn" else "Pairs of tokens are what heads have, and no other component."
 
-    def estimate(self, words: str, evidence: Evidence, split: Split) -> Estimate:
-        return self._judge.estimate(FORM, words, _items(evidence, split, 0))
-
-    def score(self, words: str, evidence: Evidence, split: Split, seed: int, stop: Stop | None = None) -> Score:
-        """The value is None where there are no strong pairs or no weak ones; then nothing is asked. `measures` as in
-        items.scored, the kinds being `strong_pairs` and `weak_pairs`. The token table knows the token that reads."""
-        items = _items(evidence, split, seed)
-        return scored(
-            self.name,
-            self._judge.judge(FORM, words, items, seed, stop),
-            items,
-            looked_up(table_of(evidence), items, FORM.reduce),
-            split=split,
-            llm=self._judge.reference,
-            method=None,
-            prompt=FORM.prompt,
-            seed=seed,
-            headline_auc=True,
-        )
+    def _items(self, evidence: Evidence, split: Split, seed: int) -> list[Item]:
+        return items_of(evidence, split, seed)
 
 
-def _items(evidence: Evidence, split: Split, seed: int) -> list[Item]:
+def items_of(evidence: Evidence, split: Split, seed: int) -> list[Item]:
     """The strongest pair of each strong text, and one weak pair, drawn by seed, of as many texts: random ones first."""
     draw = Random(f"{seed} {evidence.component}")
     numbered = [(number, sample) for number, sample in enumerate(evidence.of(split)) if sample.pairs is not None]
