@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from .models.tape import Stop
+if TYPE_CHECKING:
+    from .models.tape import Stop
 
 Task = TypeVar("Task")
 What = TypeVar("What")
@@ -63,7 +64,11 @@ Event = Said[What] | Finished | Note | Waiting
 
 
 class Pool(Protocol):
-    """Workers."""
+    """Workers, there within a `with` block."""
+
+    def __enter__(self) -> Pool: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
     @property
     def size(self) -> int:
@@ -91,6 +96,12 @@ class Here:
     """This process, which does one task after the other."""
 
     size = 1
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def work(
         self,
