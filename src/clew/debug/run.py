@@ -8,7 +8,6 @@ from typing import Any
 
 from ..edits import Edit, parse_edit
 from ..errors import BadEdit, BadNode, UsageError
-from ..models.probe import probe
 from ..models.subject import SubjectModel
 from ..models.tape import Stop
 from ..nodes import Node, parse
@@ -17,6 +16,7 @@ from ..settings import CANDIDATES, GENERATED, MAX_STEPS, TOP, VERIFIED
 from .agreement import agreement
 from .align import Alignment, align, checked
 from .answer import Answer, answer
+from .candidates import candidates
 from .case import Case, Second, check_edits
 from .compare import compare, counterpart_step
 from .detail import detail
@@ -24,6 +24,7 @@ from .direction import Reading
 from .editing import Editable
 from .generate import generate
 from .lens import lens
+from .pattern import pattern
 from .ranking import Selection
 from .records import (
     Accounting,
@@ -136,15 +137,8 @@ class Run(Editable):
         """
         logits = self._root._answer().logits
         assert logits is not None
-        logits = self._subject.anatomy.cap(logits)
-        logprobs = logits.log_softmax(-1)
-        ids = logits.topk(min(k, len(logits))).indices.tolist()
-        ids = list(dict.fromkeys([*ids, *self._reading.targets, *self._reading.distractors, *also]))
-        ranks = (logits[None] > logits[ids][:, None]).sum(1).tolist()
-        return Records(
-            Candidate(i, self._subject.text(i), float(logits[i]), float(logprobs[i]), float(logprobs[i].exp()), rank)
-            for i, rank in sorted(zip(ids, ranks, strict=True), key=lambda pair: pair[1])
-        )
+        always = (*self._reading.targets, *self._reading.distractors, *also)
+        return candidates(self._subject, logits, k, always)
 
     def accounting(self) -> Accounting:
         """Direct effects by kind against what is explained itself, read from the model."""
@@ -354,14 +348,7 @@ class Run(Editable):
 
     def pattern(self, head: str) -> Pattern:
         """A head's attention at every token, such as that of "attn.23.3". Raises BadNode."""
-        node = parse(head)
-        if node.kind != "attn" or node.position is not None or node.layer is None or node.index is None:
-            raise BadNode(f"{head!r} is not a head.", "Write attn.L.H, without a position.")
-        checked_node(self._case, None, replace(node, position=0))
-        edits = self._case.interventions
-        with self._subject.lock:
-            rows = probe(self._subject.anatomy, self._case.ids, node.layer, edits).pattern[node.index].tolist()
-        return Pattern(head, [row[: position + 1] for position, row in enumerate(rows)])
+        return pattern(self._case, head)
 
     def by_token(self) -> Records[TokenEffect]:
         """Estimated effects summed at each token."""
