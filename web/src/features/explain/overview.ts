@@ -2,7 +2,7 @@ import type { Bin, Group, Overview, Source } from "../../api/types";
 import { csvText } from "../../format/csv";
 import { briefly, CAME_FROM } from "../../format/score";
 import { COMPONENT_KINDS, type ComponentKind } from "../../url/ids";
-import type { SourceKey } from "../../url/overviewView";
+import type { OverviewView, SourceKey } from "../../url/overviewView";
 import { oneOf } from "../../url/params";
 
 export const KIND_NAMES: Record<ComponentKind, string> = {
@@ -11,6 +11,12 @@ export const KIND_NAMES: Record<ComponentKind, string> = {
   latent: "latents",
 };
 
+/** Of the words that are shown, and of those that are drawn over them. */
+export const COLOURS = ["var(--active)", "var(--run-2)"] as const;
+
+/** Shows something else; what is typed or clicked through takes the place of the view before in the history. */
+export type Change = (part: Partial<OverviewView>, how?: "push" | "replace") => void;
+
 /** One value of a chart: a mean over `n` components, and what the token table reaches on them. */
 export interface Point {
   x: number;
@@ -18,6 +24,11 @@ export interface Point {
   n: number;
   deviation: number | null;
   table: number | null;
+}
+
+/** What names a source, without what there is of it. */
+export function keyOf({ model, llm, variant, scorer, simulator }: SourceKey): SourceKey {
+  return { model, llm, variant, scorer, simulator };
 }
 
 export function sourceKey({ model, llm, variant, scorer, simulator }: SourceKey): string {

@@ -13,6 +13,9 @@ export const VARIANTS = ["examples", "tokens", "contrast"] as const satisfies Ex
 export const METHODS = ["all_at_once", "token_by_token", "json"] as const satisfies readonly Method[];
 const MOST = { candidates: 20, revisions: 10, budget: 1e12 };
 
+/** Neurons that are offered to be explained where none are named yet. */
+export const NEURONS = 200;
+
 /** How components are to be explained, as it is being written down. */
 export interface Recipe {
   llm: string;
