@@ -13,6 +13,7 @@ from ..errors import Cancelled
 from ..models.tape import Stop
 from .activations import Buffer, Rows, Stream
 from .autoencoder import Autoencoder
+from .group import Group
 from .measures import density_histogram
 from .recipe import Recipe, TrainingPlan
 from .records import TrainPoint
@@ -31,7 +32,9 @@ class Learner:
     own values.
     """
 
-    def __init__(self, recipe: Recipe, plan: TrainingPlan, scales: Mapping[str, float], sample: Rows) -> None:
+    def __init__(
+        self, recipe: Recipe, plan: TrainingPlan, scales: Mapping[str, float], sample: Rows, group: Group
+    ) -> None:
         self.recipe, self._plan = recipe, plan
         self._scale, self._scale_out = scales[str(recipe.site)], scales[str(recipe.target)]
         given, target = self._scaled(sample)
@@ -48,6 +51,7 @@ class Learner:
             sample=target,
             sample_in=None if recipe.writes is None else given,
             device=given.device,
+            group=group,
         )
         self._sums = dict.fromkeys(_SUMS, 0.0)
         self._steps, self._learning_rate, self._resampled = 0, 0.0, 0
@@ -56,7 +60,7 @@ class Learner:
     @classmethod
     def begin(cls, recipe: Recipe, plan: TrainingPlan, scales: Mapping[str, float], buffer: Buffer) -> Learner:
         """One that starts from what the buffer holds. Raises NothingToLearn."""
-        return cls(recipe, plan, scales, buffer.first(_SAMPLE))
+        return cls(recipe, plan, scales, buffer.first(_SAMPLE), buffer.stream.group)
 
     @classmethod
     def resume(
@@ -72,7 +76,9 @@ class Learner:
         generator = torch.Generator().manual_seed(0)
         # First weights are made and thrown away at once: what they are made of does not matter.
         rows = {site: torch.randn(2, stream.width(site), generator=generator) for site in stream.sites}
-        learner = cls(recipe, plan, scales, {site: values.to(stream.device) for site, values in rows.items()})
+        learner = cls(
+            recipe, plan, scales, {site: values.to(stream.device) for site, values in rows.items()}, stream.group
+        )
         prefix = f"{recipe.name}/"
         mine = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         learner._window.load(mine.pop("window"), numbers["window"])
@@ -82,9 +88,9 @@ class Learner:
         return learner
 
     def step(self, rows: Rows) -> None:
-        """Learn from some rows. Raises NothingToLearn."""
+        """Learn from a batch of the plan, of which these rows are here. Raises NothingToLearn or WorkersLost."""
         given, target = self._scaled(rows)
-        stats = self.trainer.step(given) if self.recipe.writes is None else self.trainer.step(given, target)
+        stats = self.trainer.step(given, None if self.recipe.writes is None else target, self._plan.batch)
         for name in _SUMS:
             self._sums[name] += getattr(stats, name)
         self._steps += 1
@@ -168,9 +174,7 @@ class Learner:
         for rows in stream.sample(tokens, self.trainer.step_number, sorted(sites)):
             if stop():
                 raise Cancelled("The training was stopped while latents were given new rows.")
-            given, target = self._scaled(rows)
-            yield given[:tokens], target[:tokens]
-            tokens -= len(given)
+            yield self._scaled(rows)
 
 
 class _Window:

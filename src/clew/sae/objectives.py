@@ -15,6 +15,9 @@ with the encoder kept by rows (n × d_in):
 L_aux = Σ‖e + ê‖²/Σ‖y − ȳ‖², with ê what the d/2 largest z of dead latents decode to, asked to make up for the error;
 e is held, and the gradient reaches decoder and encoder of the dead latents (Gao et al. 2024, A.2). Everything goes
 through (b × n) and (n × d) arrays or through the pairs that fire (sparse.py), never through an autograd graph.
+
+Where several ranks have a share of the tokens each (group.py), b, means and selections are those of the whole batch,
+and every loss, count and gradient is this rank's part: their sums over the ranks are what one rank alone would have.
 """
 
 from __future__ import annotations
@@ -23,12 +26,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .group import ALONE, Group
 from .recipe import Recipe
 from .sparse import WORTHWHILE, Dense, Pairs, Sparse, above, largest_of_all, largest_of_each
 
@@ -38,7 +43,8 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a batch gave. `error` is x̂ − y; `fired` counts tokens; `least` is batchtopk's least activation, or None."""
+    """What a batch gave. `error` is x̂ − y; `fired` counts tokens; `least` is the least activation of the whole batch
+    where all of it was chosen from, else None."""
 
     loss: Float[Tensor, ""]
     reconstruction: Float[Tensor, ""]
@@ -52,12 +58,32 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Batch:
-    """Tokens with their targets; the weight λ of sparsity now; the dead latents, if any are to be revived."""
+    """Tokens with their targets; the weight λ of sparsity now; the dead latents, if any are to be revived.
+
+    They are this rank's of `whole` tokens that the group has together, or all there are.
+    """
 
     x: Float[Tensor, "b d_in"]
     y: Float[Tensor, "b d_out"]
     penalty: float = 0.0
     dead: Int[Tensor, " m"] | None = None
+    whole: int | None = None
+    group: Group = ALONE
+
+    @property
+    def size(self) -> int:
+        """Tokens of the whole batch."""
+        return len(self.x) if self.whole is None else self.whole
+
+    @cached_property
+    def variance(self) -> Float[Tensor, ""]:
+        """Σ‖y − ȳ‖² over the whole batch; all ranks have to ask."""
+        mean = self.y.sum(0)
+        self.group.sum_([mean])
+        mean /= self.size
+        squares = (self.y - mean).square().sum()
+        self.group.sum_([squares])
+        return squares
 
 
 class Workspace:
@@ -142,12 +168,12 @@ class Relu(Objective):
             self.centre, self.unit = None, False
 
     def outcome(self, weights: Weights, batch: Batch) -> Outcome:
-        b, n = len(batch.x), len(weights["b_enc"])
+        b, n = batch.size, len(weights["b_enc"])
         centred = self.centred(weights, batch.x)
         fs = self.pre_activations(weights, centred).relu_()
-        spare = self.space.array("spare", (b, n), fs)
+        spare = self.space.array("spare", fs.shape, fs)
         fired = torch.sign(fs, out=spare).sum(0)
-        if fired.sum() < WORTHWHILE * b * n:
+        if fired.sum() < WORTHWHILE * fs.numel():
             pairs, f = above(fs, 0.0)
         else:
             pairs, f = Dense(n, spare, fs), fs
@@ -192,15 +218,14 @@ class JumpRelu(Objective):
         self.centre = None
 
     def outcome(self, weights: Weights, batch: Batch) -> Outcome:
-        b, d = batch.y.shape
-        n = len(weights["b_enc"])
+        b, d, n = batch.size, batch.y.shape[1], len(weights["b_enc"])
         width = self.recipe.bandwidth * batch.x.shape[1] ** 0.5
         threshold = weights["log_threshold"].exp()
         z = self.pre_activations(weights, batch.x)
         floor = threshold - width / 2
         pairs: Pairs
-        spare = torch.sub(z, floor, out=self.space.array("spare", (b, n), z)).sign_()
-        if (spare.sum() / (b * n) + 1) / 2 < WORTHWHILE:
+        spare = torch.sub(z, floor, out=self.space.array("spare", z.shape, z)).sign_()
+        if (spare.sum() / max(1, z.numel()) + 1) / 2 < WORTHWHILE:
             pairs, zs = above(z, floor)
         else:
             pairs, zs = Dense(n, spare), z
@@ -224,17 +249,19 @@ class JumpRelu(Objective):
 class TopK(Objective):
     """The k largest z of each token fire, if positive."""
 
-    def fire(self, z: Float[Tensor, "b n"]) -> tuple[Sparse, Float[Tensor, " m"]]:
+    def fire(
+        self, z: Float[Tensor, "b n"], batch: Batch
+    ) -> tuple[Sparse, Float[Tensor, " m"], Float[Tensor, ""] | None]:
+        """The pairs chosen with their activations, and the least of all where they were chosen from the whole batch."""
         pairs, f = largest_of_each(z, self.recipe.k)
-        return pairs, f.relu_()
+        return pairs, f.relu_(), None
 
     def outcome(self, weights: Weights, batch: Batch) -> Outcome:
         centred = self.centred(weights, batch.x)
         z = self.pre_activations(weights, centred)
-        pairs, f = self.fire(z)
+        pairs, f, least = self.fire(z, batch)
         active = (f > 0).to(f.dtype)
-        variance = (batch.y - batch.y.mean(0)).square().sum()
-        variance = torch.where(variance > 0, variance, 1.0)  # a batch of one token, or of equal ones
+        variance = torch.where(batch.variance > 0, batch.variance, 1.0)  # a batch of one token, or of equal ones
         error, reconstruction, g, df, d_dec = self._reconstruction(weights, batch, pairs, f, variance)
         found = self.gradients(weights, batch, centred, pairs, d_dec, df.mul_(active), g)
         auxiliary = torch.zeros_like(reconstruction)
@@ -248,7 +275,7 @@ class TopK(Objective):
             error,
             pairs.totals(active),
             self.through_centre(weights, found),
-            f[f > 0].min() if active.any() else None,
+            least,
         )
 
     def _reconstruction(
@@ -292,8 +319,17 @@ class TopK(Objective):
 class BatchTopK(TopK):
     """The k·b largest z of the batch fire, if positive."""
 
-    def fire(self, z: Float[Tensor, "b n"]) -> tuple[Sparse, Float[Tensor, " m"]]:
-        return largest_of_all(z, self.recipe.k * len(z))
+    def fire(
+        self, z: Float[Tensor, "b n"], batch: Batch
+    ) -> tuple[Sparse, Float[Tensor, " m"], Float[Tensor, ""] | None]:
+        """See `TopK`."""
+        count = self.recipe.k * batch.size
+        pairs, f = largest_of_all(z, count)
+        if batch.group.size > 1:
+            pairs, f, least = _largest_of_ranks(pairs, f, count, batch.group)
+        else:
+            least = f
+        return pairs, f, least.min() if len(least) else None
 
 
 class Matryoshka(BatchTopK):
@@ -322,6 +358,24 @@ class Matryoshka(BatchTopK):
             d_dec[low:high] = part.push(f[at], g)
         loss = torch.stack([off.square().sum() for off in errors]).sum() * share
         return error, loss, g, df, d_dec
+
+
+def _largest_of_ranks(
+    pairs: Sparse, f: Float[Tensor, " m"], count: int, group: Group
+) -> tuple[Sparse, Float[Tensor, " s"], Float[Tensor, " t"]]:
+    """Those of each rank's candidates that are among the `count` largest of all ranks; of equal ones the lower ranks'.
+    With their activations, and those of all ranks."""
+    parts = group.gather(f)
+    of_all = torch.cat(parts)
+    if len(of_all) <= count:
+        return pairs, f, of_all
+    of_all = of_all.topk(count, sorted=False).values
+    least = of_all.min()
+    keep = f > least
+    before = sum(int((part == least).sum()) for part in parts[: group.rank])
+    equal = (f == least).nonzero()[:, 0]
+    keep[equal[: max(0, int((of_all == least).sum()) - before)]] = True
+    return pairs.only(keep), f[keep], of_all
 
 
 def _lengths(w_dec: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .group import ALONE, Group
+
 _STEPS, _SPACING, _TIMES, _INPUTS = 200_000, 25_000, 4, 819_200
 _LEAST_BATCHES = 4  # inputs are drawn from at least so many, however short the run
 ENCODER_NORM = 0.2
@@ -47,31 +49,42 @@ def schedule(steps: int, batch: int) -> Schedule:
 
 
 def draw(
-    batches: Iterable[Pair], weigh: Callable[[Pair], Float[Tensor, " b"]], count: int, generator: torch.Generator
+    batches: Iterable[Pair],
+    weigh: Callable[[Pair], Float[Tensor, " b"]],
+    count: int,
+    generator: torch.Generator,
+    group: Group = ALONE,
 ) -> Pair | None:
     """`count` inputs with their targets, each drawn on its own with a probability proportional to its weight.
 
     Only what is drawn is held: after each batch, every draw moves to an input of that batch with the probability that
     the batch's share of the weight so far gives it. Per batch the generator gives two uniform numbers a draw: whether
     to move, and where to. None if all weights are 0.
+
+    The ranks of a group have the batches in turns (the last ones may be empty); what is drawn is the same on all, and
+    the same as one rank would draw from all batches.
     """
     drawn: Pair | None = None
     total = 0.0
     for pair in batches:
-        weight = weigh(pair).to("cpu", torch.float64)
-        ends = weight.cumsum(0)
-        uniform = torch.rand(2, count, dtype=torch.float64, generator=generator)
-        here = float(ends[-1])
-        if here == 0:
-            continue
-        total += here
-        moves = (uniform[0] * total < here).nonzero()[:, 0]
-        at = _places(ends, uniform[1, moves] * here).to(pair[0].device)
-        moves = moves.to(pair[0].device)
-        if drawn is None:
-            drawn = pair[0].new_empty(count, pair[0].shape[1]), pair[1].new_empty(count, pair[1].shape[1])
-        for kept, rows in zip(drawn, pair, strict=True):
-            kept[moves] = rows[at]
+        for rank, weight in enumerate(group.gather(weigh(pair).to("cpu", torch.float64))):
+            if not len(weight):
+                continue
+            ends = weight.cumsum(0)
+            uniform = torch.rand(2, count, dtype=torch.float64, generator=generator)
+            here = float(ends[-1])
+            if here == 0:
+                continue
+            total += here
+            moves = (uniform[0] * total < here).nonzero()[:, 0]
+            at = _places(ends, uniform[1, moves] * here).to(pair[0].device)
+            moves = moves.to(pair[0].device)
+            if drawn is None:
+                drawn = pair[0].new_empty(count, pair[0].shape[1]), pair[1].new_empty(count, pair[1].shape[1])
+            for kept, rows in zip(drawn, pair, strict=True):
+                kept[moves] = rows[at] if rank == group.rank else 0.0
+    if drawn is not None:
+        group.sum_(drawn)
     return drawn
 
 

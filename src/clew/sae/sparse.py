@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
@@ -136,6 +136,11 @@ class Sparse:
         """The pairs of the latents from `low` to before `high`, counted from `low`; and which of these they are."""
         at = ((self.column >= low) & (self.column < high)).nonzero()[:, 0]
         return Sparse(high - low, torch.searchsorted(at, self.starts), self.column[at] - low), at
+
+    def only(self, keep: Bool[Tensor, " m"]) -> Sparse:
+        """Some of the pairs."""
+        at = keep.nonzero()[:, 0]
+        return Sparse(self.latents, torch.searchsorted(at, self.starts), self.column[at])
 
 
 def _bags(

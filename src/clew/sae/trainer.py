@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import NothingToLearn
 from .autoencoder import Autoencoder, Origin
+from .group import ALONE, Group
 from .objectives import Batch, Outcome, Relu, objective_of
 from .recipe import Recipe
 from .resampling import draw, replace_rows, schedule
@@ -48,7 +49,9 @@ class Trainer:
     """Learns one recipe from activations that were multiplied by a constant so that the mean of ‖x‖² is d.
 
     `sample` holds a few thousand of the targets, and `sample_in` of the inputs if those differ: first biases and sizes
-    are taken from them. Raises NothingToLearn when they are not finite or all the same.
+    are taken from them. A trainer on every rank of a group is given its share of each batch, and all of them learn the
+    same: what they are made with has to be the same everywhere. Raises NothingToLearn when samples are not finite or
+    all the same.
     """
 
     def __init__(
@@ -66,7 +69,9 @@ class Trainer:
         sample: Float[Tensor, "s d_out"],
         sample_in: Float[Tensor, "s d_in"] | None = None,
         device: torch.device | str = "cpu",
+        group: Group = ALONE,
     ) -> None:
+        self._group = group
         self.recipe, self.d_in, self.d_out = recipe, d_in, d_out
         self.steps, self.dead_after, self.clip = steps, dead_after, clip
         self._warmup, self._decay = warmup, decay
@@ -78,6 +83,7 @@ class Trainer:
             _check_sample(recipe, rows)
         self._generator = torch.Generator().manual_seed(recipe.seed)
         self.weights = first_weights(self.objective, given, target, self._generator)
+        group.spread_([*self.weights.values()])  # unlike processors round unlike
         self._adam = torch.optim.Adam(
             [
                 {"params": [weight], "pace": _THRESHOLD_PACE if name == "log_threshold" else 1}
@@ -120,17 +126,25 @@ class Trainer:
         return whole * min(1.0, (self.step_number + 1) / max(1.0, PENALTY_WARMUP * self.steps))
 
     @torch.no_grad()
-    def step(self, x: Float[Tensor, "b d_in"], y: Float[Tensor, "b d_out"] | None = None) -> StepStats:
-        """Learn from a batch; `y` is what a transcoder is to write. Raises NothingToLearn, with nothing changed."""
+    def step(
+        self, x: Float[Tensor, "b d_in"], y: Float[Tensor, "b d_out"] | None = None, whole: int | None = None
+    ) -> StepStats:
+        """Learn from a batch; `y` is what a transcoder is to write, `whole` how many tokens all ranks have together.
+
+        Raises NothingToLearn, with nothing changed, or WorkersLost.
+        """
         x = x.to(self.device, torch.float32)
         y = x if y is None else y.to(self.device, torch.float32)
         dead = self._dead_latents() if self.recipe.architecture in ("topk", "batchtopk", "matryoshka") else None
-        outcome = self.objective.outcome(self.weights, Batch(x, y, self.penalty, dead))
+        batch = Batch(x, y, self.penalty, dead, whole, self._group)
+        outcome = self.objective.outcome(self.weights, batch)
+        parts = _parts(outcome, batch)
+        self._group.sum_([*outcome.gradients.values(), outcome.fired, parts])
         gradients = self._tangent(outcome.gradients)
         size = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
-        stats = self._stats(outcome, y, float(size))
+        stats = self._stats(torch.cat((parts, batch.variance[None])), float(size))
         self._descend(gradients, float(size))
-        self._count(outcome, len(x))
+        self._count(outcome, batch.size)
         return stats
 
     def _tangent(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -140,16 +154,8 @@ class Trainer:
             rows.addcmul_((rows * w_dec).sum(1, keepdim=True), w_dec, value=-1)
         return gradients
 
-    def _stats(self, outcome: Outcome, y: Tensor, size: float) -> StepStats:
-        loss, reconstruction, sparsity, auxiliary, l0, error, variance = torch.stack([
-            outcome.loss,
-            outcome.reconstruction,
-            outcome.sparsity,
-            outcome.auxiliary,
-            outcome.fired.sum() / len(y),
-            outcome.error.square().sum(),
-            (y - y.mean(0)).square().sum(),
-        ]).tolist()  # fmt: skip
+    def _stats(self, numbers: Float[Tensor, " 7"], size: float) -> StepStats:
+        loss, reconstruction, sparsity, auxiliary, l0, error, variance = numbers.tolist()
         if not (math.isfinite(loss) and math.isfinite(size)):
             raise NothingToLearn(
                 f"The loss of {self.recipe.name} is not finite at step {self.step_number + 1:,}.", _CUTOFF_HINT
@@ -216,7 +222,8 @@ class Trainer:
     def resample(self, batches: Iterable[Tensor | tuple[Tensor, Tensor]]) -> int:
         """Replace dead latents by random inputs on which the loss is large (resampling.py); how many there were.
 
-        Of a transcoder, each batch is a pair of inputs and targets. One batch is held at a time.
+        Of a transcoder, each batch is a pair of inputs and targets. One batch is held at a time. The ranks of a group
+        take turns with the batches: each has the same number, empty ones at the end.
         """
         objective, dead = self.objective, self._unfired()
         self._resampled_at = self.step_number
@@ -231,7 +238,7 @@ class Trainer:
         def weigh(pair: tuple[Tensor, Tensor]) -> Tensor:
             return objective.losses(self.weights, Batch(*pair, self.penalty)).to(torch.float64).square()
 
-        drawn = draw(pairs(), weigh, len(dead), self._generator)
+        drawn = draw(pairs(), weigh, len(dead), self._generator, self._group)
         if drawn is None:
             return 0
         for name, rows in replace_rows(self.weights, dead, drawn).items():
@@ -310,6 +317,18 @@ class Trainer:
             w_skip=None if skip is None else skip * (scale / out),
             origin=Origin(name, "clew", recipe.architecture, model=model, context=context, bos=bos, tokens=self.tokens),
         )
+
+
+def _parts(outcome: Outcome, batch: Batch) -> Float[Tensor, " 6"]:
+    """What a batch gave, as far as it is a sum over tokens: the loss and its parts, L0, Σ‖e‖²."""
+    return torch.stack([
+        outcome.loss,
+        outcome.reconstruction,
+        outcome.sparsity,
+        outcome.auxiliary,
+        outcome.fired.sum() / batch.size,
+        outcome.error.square().sum(),
+    ])  # fmt: skip
 
 
 def default_learning_rate(recipe: Recipe, steps: int) -> float:

@@ -3,40 +3,44 @@
 1. The text is read and kept as tokens. 2. The model fills a buffer with what the sites hold; the constants that scale
 each site's activations and the first weights come from it. 3. Step by step, every autoencoder learns from the same
 rows. What is done is saved now and then, whole, and the same call goes on from there: on a CPU with the same bits as if
-nothing had happened.
+nothing had happened. Several processes can do it together (group.py): one of them, rank 0, writes.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import signal
-import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..corpus.contexts import Contexts, read_contexts
-from ..corpus.parts import parted
-from ..corpus.texts import Corpus, corpus_of
-from ..errors import BadCheckpoint, Cancelled, ClewError, UsageError
-from ..models.fingerprint import fingerprint
-from ..models.sites import check_site
+from ..corpus.texts import Corpus
+from ..errors import (
+    BadCheckpoint,
+    BadCorpus,
+    Cancelled,
+    ClewError,
+)
 from ..models.subject import HasSubject, SubjectModel
 from ..models.tape import Stop
 from . import checkpoint
 from .activations import Buffer, Stream
 from .autoencoder import Autoencoder
+from .beginning import begun, seen
 from .checkpoint import Checkpoint
-from .folder import CHECKPOINT, VERSION, Manifest, held, prepared, state_of, tidy, trainings
+from .folder import CHECKPOINT, Manifest, state_of, tidy, trainings
 from .formats import load, save
+from .group import ALONE, Group, OneFate
+from .interruption import listening
 from .learner import Learner
 from .log import Log, read_log
+from .pace import Pace
 from .recipe import TrainingPlan
 from .records import Resampled, Stage, TrainingState, TrainPoint
 from .splicing import ce_recovered
@@ -50,7 +54,6 @@ _MEASURED = 8  # contexts that are not trained on, for the CE recovered; at most
 _SHARD = 262_144  # tokens of text in a file
 _LONG = 65_536  # tokens read to resample from which on it can be stopped on the way, for the price of a saving
 _TOLD = 2.0  # seconds between two writings of the log
-_PACE = 30.0  # seconds that the speed is a mean of
 _GO_ON = "the same command goes on from there."
 
 
@@ -63,12 +66,13 @@ def train(
     stop: Stop | None = None,
     replace: bool = False,
     trackers: Sequence[Tracker] = (),
+    group: Group | None = None,
 ) -> list[Autoencoder]:
     """`training` to its end (or to where `stop` ends it): the autoencoders of the plan, in its order.
 
     None at all if it was stopped before its first step.
     """
-    for _ in training(model, plan, corpus, out, stop=stop, replace=replace, trackers=trackers):
+    for _ in training(model, plan, corpus, out, stop=stop, replace=replace, trackers=trackers, group=group):
         pass
     folders = [Path(out) / recipe.name for recipe in plan.recipes]
     return [load(str(folder)) for folder in folders if folder.is_dir()]
@@ -83,6 +87,7 @@ def training(
     stop: Stop | None = None,
     replace: bool = False,
     trackers: Sequence[Tracker] = (),
+    group: Group | None = None,
 ) -> Iterator[TrainEvent]:
     """Train autoencoders into the folder `out`, telling how far it is: a state at the start, at every saving and at the
     end, a point for every autoencoder and row of the log, and every resampling.
@@ -91,34 +96,27 @@ def training(
     A training that was interrupted goes on where it was saved last; a complete one is left alone. `replace` throws away
     what there is. When `stop` says so, and on Ctrl-C or SIGTERM (which raise KeyboardInterrupt after that), it saves
     what is learned so far, the autoencoders too. Closing the iterator does the same.
+
+    With a `group`, every rank of it calls this with the same, and iterates to the end; `out` is one folder that all of
+    them see. They give what one rank alone gives, within rounding. Rank 0 reads the text, writes and tells trackers;
+    what it yields the others yield too, without the CE recovered. A stop on any rank stops all. A rank that closes its
+    iterator leaves the others with WorkersLost, and nothing is saved then.
     Raises UsageError, BadSite, TrainingExists, Busy, NoSpace, NothingToLearn, NotFinite, BadCheckpoint and what the
-    corpus raises.
+    corpus raises; with a group also NotShared, WrongModel, WorkersLost, and what fails on another rank.
     """
     subject, folder, plan = model.subject, Path(out).absolute(), plan.checked()
-    _check(subject, plan)
-    found = parted(corpus_of(corpus) if corpus is None or isinstance(corpus, str) else corpus, "trained")
-    now = time.time()
-    manifest = Manifest(
-        version=VERSION,
-        plan=plan.to_dict(),
-        model={
-            "name": Path(subject.name).name if Path(subject.name).exists() else subject.name,
-            "fingerprint": fingerprint(subject),
-            "dtype": str(subject.hf.dtype).removeprefix("torch."),
-        },
-        corpus={"description": found.description, "identity": found.identity},
-        started=now,
-        updated=now,
-        pid=os.getpid(),
-    )
-    with held(folder):
-        manifest = prepared(folder, manifest, replace)
+    group = ALONE if group is None else group
+    with begun(subject, plan, corpus, folder, replace, group) as (manifest, text):
         if manifest.stage == "done":
-            tidy(folder)
+            if group.rank == 0:
+                tidy(folder)
             yield manifest.state(folder)
             return
-        with _listening() as interrupted:
-            run = _Training(subject, found, plan, folder, manifest, trackers, lambda: interrupted() or _asked(stop))
+        with listening() as interrupted:
+            run = _Training(
+                subject, text, plan, folder, manifest, trackers if group.rank == 0 else (),
+                lambda: group.agree(interrupted() or _asked(stop)), group,
+            )  # fmt: skip
             yield from run.events()
             if interrupted():
                 raise KeyboardInterrupt
@@ -130,14 +128,16 @@ class _Training:
     def __init__(
         self,
         subject: SubjectModel,
-        corpus: Corpus,
+        corpus: Corpus | None,
         plan: TrainingPlan,
         folder: Path,
         manifest: Manifest,
         trackers: Sequence[Tracker],
         stop: Stop,
+        group: Group,
     ) -> None:
         self._subject, self._corpus, self._plan, self._folder = subject, corpus, plan, folder
+        self._group, self._is_first = group, group.rank == 0
         self._manifest, self._trackers, self._stop = manifest, trackers, stop
         self._total = plan.steps * plan.batch
         self._sites = sorted({site for recipe in plan.recipes for site in (recipe.site, recipe.target)})
@@ -154,9 +154,10 @@ class _Training:
         """All there is to do, and the folder left in order however it ends."""
         try:
             yield from self._run()
-        except GeneratorExit:
+        except GeneratorExit as error:
             if not self._is_over:
-                self._leave()
+                # Others of a group are not asked to save: nobody knows where they are.
+                self._leave() if self._group.size == 1 else self._fail(error)
             raise
         except (Exception, KeyboardInterrupt) as error:
             self._fail(error)
@@ -165,32 +166,59 @@ class _Training:
     def _run(self) -> Iterator[TrainEvent]:
         yield from self._read_text()
         if not self._stop():
-            contexts = Contexts.open(self._folder)
-            kept = min(_MEASURED, len(contexts) // 10)
-            count = len(contexts) - kept
-            self._measured = contexts.batch(count, kept) if kept else None
-            self._stream = Stream(self._subject, contexts, count, self._sites, self._first, self._plan.seed)
-            self._buffer = Buffer(self._stream, self._plan.buffer, self._total, self._plan.seed)
-            self._note(contexts, count)
+            with OneFate(self._group):
+                self._open()
             self._resume()
-            yield self._tell("running")
-            for tracker in self._trackers:
-                tracker.begin(self._state, self._plan.to_dict(), self._manifest.started, self._step)
-                self._tracking.append(tracker)
+            with OneFate(self._group):
+                state = self._tell("running")
+            yield state
+            with OneFate(self._group):
+                for tracker in self._trackers:
+                    tracker.begin(self._state, self._plan.to_dict(), self._manifest.started, self._step)
+                    self._tracking.append(tracker)
             yield from self._learn()
         yield self._finish() if self._step == self._plan.steps else self._leave()
 
     def _read_text(self) -> Iterator[TrainingState]:
         plan = self._plan
         contexts = -(-self._total // (plan.context - self._first)) + _MEASURED
-        for done in read_contexts(
-            self._folder, self._subject, self._corpus,
-            tokens=contexts * plan.context, length=plan.context, bos=plan.bos, seed=plan.seed,
-            shard=max(1, _SHARD // plan.context),
-        ):  # fmt: skip
-            yield self._tell("running", f"Reading text: {done:,} of {contexts * plan.context:,} tokens.")
+        tokens = contexts * plan.context
+        reading: Iterator[int] = iter(())
+        if self._corpus is not None:
+            reading = read_contexts(
+                self._folder, self._subject, self._corpus,
+                tokens=tokens, length=plan.context, bos=plan.bos, seed=plan.seed, shard=max(1, _SHARD // plan.context),
+            )  # fmt: skip
+        while True:
+            state = self._state
+            with OneFate(self._group):
+                done = next(reading, None)
+                if done is not None:
+                    state = self._tell("running", f"Reading text: {done:,} of {tokens:,} tokens.")
+            if not self._group.agree(done is not None):
+                return
+            yield state
             if self._stop():
                 return
+
+    def _open(self) -> None:
+        """The text, and what reads the model on it."""
+        if self._is_first:
+            contexts = Contexts.open(self._folder)
+        else:
+            contexts = seen(self._folder, self._text_seen)
+        kept = min(_MEASURED, len(contexts) // 10)
+        count = len(contexts) - kept
+        self._measured = contexts.batch(count, kept) if kept else None
+        self._stream = Stream(
+            self._subject, contexts, count, self._sites, self._first, self._plan.seed, group=self._group
+        )
+        self._buffer = Buffer(self._stream, self._plan.buffer, self._total, self._plan.seed)
+        self._note(contexts, count)
+
+    def _text_seen(self) -> Contexts | None:
+        with suppress(BadCorpus):
+            return Contexts.open(self._folder)
 
     def _note(self, contexts: Contexts, count: int) -> None:
         """What is to be known of the text."""
@@ -204,14 +232,31 @@ class _Training:
 
     def _resume(self) -> None:
         """Go on from the checkpoint, if there is one."""
-        last = checkpoint.load(self._folder / CHECKPOINT)
-        if last is None:
-            if self._manifest.saved:
-                raise BadCheckpoint(
-                    f"The checkpoint of {self._folder.name} is missing.", "Train again with --replace, or elsewhere."
-                )
-            self._log.resume(0)
+        last: Checkpoint | None = None
+        with OneFate(self._group):
+            if self._is_first:
+                last = checkpoint.load(self._folder / CHECKPOINT)
+                if last is None and self._manifest.saved:
+                    raise BadCheckpoint(
+                        f"The checkpoint of {self._folder.name} is missing.",
+                        "Train again with --replace, or elsewhere.",
+                    )
+                self._log.resume(0 if last is None else last.step)
+        told = torch.tensor([0 if last is None else last.step])
+        self._group.spread_([told])
+        step = int(told)
+        if not step:
             return
+        with OneFate(self._group):
+            if last is None:
+                last = seen(self._folder, lambda: self._checkpoint_seen(step))
+            self._go_on(last)
+
+    def _checkpoint_seen(self, step: int) -> Checkpoint | None:
+        found = checkpoint.load(self._folder / CHECKPOINT)
+        return found if found is not None and found.step == step else None
+
+    def _go_on(self, last: Checkpoint) -> None:
         numbers, tensors = last.numbers, last.tensors
         self._buffer.load(_part(tensors, "buffer"), numbers["buffer"])
         self._scales = numbers["scales"]
@@ -220,20 +265,23 @@ class _Training:
             for recipe in self._plan.recipes
         ]
         self._step = self._saved = last.step
-        self._log.resume(last.step)
 
     def _learn(self) -> Iterator[TrainEvent]:
         """Steps until all are done or it is to stop. Between two events everything is fit to be saved."""
         plan = self._plan
-        pace = _Pace(self._total, self._tokens)
+        pace = Pace(self._total, self._tokens)
         while self._step < plan.steps:
             if self._stop():
                 return
             if not self._buffer.is_ready:
                 self._buffer.read()
-                if not self._learners and self._is_time():
-                    held, size = self._buffer.held, self._buffer.size
-                    yield self._tell("running", f"Filling the buffer: {held:,} of {size:,} tokens.")
+                state = None
+                with OneFate(self._group):
+                    if not self._learners and self._is_time():
+                        held, size = self._buffer.held, self._buffer.size
+                        state = self._tell("running", f"Filling the buffer: {held:,} of {size:,} tokens.")
+                if state is not None:
+                    yield state
                 continue
             if not self._learners:
                 self._begin()
@@ -249,7 +297,9 @@ class _Training:
             yield from self._points(pace)
             if self._crossed(plan.save_every) and self._step < plan.steps:
                 self._save()
-                yield self._tell("running")
+                with OneFate(self._group):
+                    state = self._tell("running")
+                yield state
 
     def _begin(self) -> None:
         """Estimate the scales, and draw the first weights, from the first filling of the buffer."""
@@ -257,7 +307,8 @@ class _Training:
         self._learners = [
             Learner.begin(recipe, self._plan, self._scales, self._buffer) for recipe in self._plan.recipes
         ]
-        self._tell("running")
+        with OneFate(self._group):
+            self._tell("running")
 
     def _resample(self) -> Iterator[Resampled]:
         """Give dead latents new rows where it is time to. Raises Cancelled; then all is as it was saved."""
@@ -270,10 +321,11 @@ class _Training:
             count = learner.resample(self._stream, self._stop if is_long else lambda: False)
             if count:
                 event = Resampled(learner.recipe.name, self._step, self._tokens, count)
-                self._track(event)
+                with OneFate(self._group):
+                    self._track(event)
                 yield event
 
-    def _points(self, pace: _Pace) -> Iterator[TrainPoint]:
+    def _points(self, pace: Pace) -> Iterator[TrainPoint]:
         """The rows of the log that are due."""
         measuring = self._plan.evaluate_every > 0 and (
             self._crossed(self._plan.evaluate_every) or self._step == self._plan.steps
@@ -281,15 +333,18 @@ class _Training:
         if not (measuring or self._step % self._plan.row_every == 0 or self._step == self._plan.steps):
             return
         points = []
-        for learner in self._learners:
-            ce = self._ce_recovered(learner) if measuring else None
-            points.append(learner.point(self._step, self._tokens, pace.tokens_per_s, pace.seconds_left, ce))
-        for point in points:
-            self._log.add(point)
-            self._track(point)
-        if self._is_time():
-            self._log.flush()
-            self._tell("running")
+        with OneFate(self._group):
+            for learner in self._learners:
+                ce = self._ce_recovered(learner) if measuring and self._is_first else None
+                points.append(learner.point(self._step, self._tokens, pace.tokens_per_s, pace.seconds_left, ce))
+            for point in points:
+                if self._is_first:
+                    self._log.add(point)
+                self._track(point)
+            if self._is_time():
+                if self._is_first:
+                    self._log.flush()
+                self._tell("running")
         yield from points
 
     def _ce_recovered(self, learner: Learner) -> float | None:
@@ -302,8 +357,16 @@ class _Training:
         """Write a checkpoint. Raises NoSpace; the one before is kept then."""
         if self._step == self._saved:
             return
-        self._log.flush()
         rows, position = self._buffer.state()
+        with OneFate(self._group):
+            if self._is_first:
+                self._write(rows, position)
+            self._saved = self._step
+            if self._is_first:
+                self._log.merge()
+
+    def _write(self, rows: dict[str, Tensor], position: dict[str, Any]) -> None:
+        self._log.flush()
         tensors = {f"buffer/{site}": values for site, values in rows.items()}
         runs = {}
         for learner in self._learners:
@@ -311,29 +374,32 @@ class _Training:
             tensors |= learned
         numbers = {"buffer": position, "scales": self._scales, "runs": runs}
         checkpoint.save(self._folder / CHECKPOINT, Checkpoint(self._step, numbers, tensors))
-        self._saved = self._step
-        self._log.merge()
 
     def _finish(self) -> TrainingState:
-        self._log.merge()
-        self._keep()
-        self._saved = self._step
-        state = self._tell("done")
-        tidy(self._folder)
-        return self._end(state)
+        with OneFate(self._group):
+            if self._is_first:
+                self._log.merge()
+                self._keep()
+            self._saved = self._step
+            state = self._tell("done")
+            if self._is_first:
+                tidy(self._folder)
+            return self._end(state)
 
     def _leave(self) -> TrainingState:
         """Save and stop."""
         if self._step:
             self._save()
-            self._keep()
-        return self._end(self._tell("stopped", f"Stopped after {self._tokens:,} tokens; {_GO_ON}"))
+        with OneFate(self._group):
+            if self._step and self._is_first:
+                self._keep()
+            return self._end(self._tell("stopped", f"Stopped after {self._tokens:,} tokens; {_GO_ON}"))
 
     def _fail(self, error: BaseException) -> None:
         """Say in the folder why it ended; what is not saved is lost."""
         self._step = self._saved
         with suppress(ClewError):  # a disk that is full takes no message
-            if isinstance(error, KeyboardInterrupt):
+            if isinstance(error, KeyboardInterrupt | GeneratorExit):
                 self._end(self._tell("stopped", f"Interrupted after {self._tokens:,} tokens; {_GO_ON}"))
             else:
                 self._end(self._tell("failed", str(error) or type(error).__name__))
@@ -347,7 +413,7 @@ class _Training:
         return learner.autoencoder(self._manifest.model["name"])
 
     def _tell(self, stage: Stage, message: str = "") -> TrainingState:
-        """Write down how far it is. Raises NoSpace."""
+        """Have rank 0 write down how far it is. Raises NoSpace."""
         self._manifest = dataclasses.replace(
             self._manifest,
             stage=stage,
@@ -356,7 +422,8 @@ class _Training:
             saved=self._saved * self._plan.batch,
             updated=time.time(),
         )
-        self._manifest.write(self._folder)
+        if self._is_first:
+            self._manifest.write(self._folder)
         return self._state
 
     @property
@@ -389,43 +456,6 @@ class _Training:
         return state
 
 
-class _Pace:
-    """How fast it goes: over the last half minute, and all that interrupts it counted."""
-
-    def __init__(self, total: int, tokens: int) -> None:
-        self._total = total
-        self._marks = deque([(time.monotonic(), tokens)])
-
-    def mark(self, tokens: int) -> None:
-        now = time.monotonic()
-        self._marks.append((now, tokens))
-        while len(self._marks) > 2 and self._marks[1][0] < now - _PACE:
-            self._marks.popleft()
-
-    @property
-    def tokens_per_s(self) -> float:
-        (then, before), (now, tokens) = self._marks[0], self._marks[-1]
-        return (tokens - before) / max(now - then, 1e-9)
-
-    @property
-    def seconds_left(self) -> float:
-        return (self._total - self._marks[-1][1]) / self.tokens_per_s
-
-
-def _check(subject: SubjectModel, plan: TrainingPlan) -> None:
-    """Raises BadSite or UsageError for what this model cannot do."""
-    for recipe in plan.recipes:
-        check_site(subject.anatomy, recipe.site)
-        check_site(subject.anatomy, recipe.target)
-    if plan.context > subject.max_length:
-        raise UsageError(
-            f"Contexts of {plan.context:,} tokens cannot be read: {subject.name} takes up to {subject.max_length:,}.",
-            "Choose a shorter context.",
-        )
-    if plan.bos and subject.bos_id is None:
-        raise UsageError(f"{subject.name} has no start token.", "Train without it.")
-
-
 def _asked(stop: Stop | None) -> bool:
     return stop is not None and stop()
 
@@ -433,27 +463,3 @@ def _asked(stop: Stop | None) -> bool:
 def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     prefix = f"{name}/"
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-
-@contextmanager
-def _listening() -> Iterator[Stop]:
-    """Whether Ctrl-C or SIGTERM came: the first is only noted, so that a step is not cut in two; a second one
-    interrupts at once. Other threads than the main one are not told of signals.
-    """
-    noted = False
-
-    def note(number: int, frame: object) -> None:
-        nonlocal noted
-        if noted:
-            raise KeyboardInterrupt
-        noted = True
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: noted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
