@@ -18,6 +18,7 @@ def pattern(case: Case, head: str) -> Pattern:
     if node.kind != "attn" or node.position is not None or node.layer is None or node.index is None:
         raise BadNode(f"{head!r} is not a head.", "Write attn.L.H, without a position.")
     checked_node(case, None, replace(node, position=0))
+    edits = case.interventions
     with case.subject.lock:
-        rows = probe(case.subject.anatomy, case.ids, node.layer, case.interventions).pattern[node.index].tolist()
+        rows = probe(case.subject.anatomy, case.ids, node.layer, edits).pattern[node.index].tolist()
     return Pattern(head, [row[: position + 1] for position, row in enumerate(rows)])
