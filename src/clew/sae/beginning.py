@@ -53,7 +53,7 @@ def begun(
         started, is_done = told.tolist()
         with OneFate(group):
             if manifest is None:
-                manifest = seen(folder, lambda: _begun_at(folder, started))
+                manifest = seen(folder, lambda: begun_at(folder, started))
                 manifest = replace(manifest, stage="done" if is_done else "running")
                 _check_weights(subject, manifest)
         assert manifest is not None
@@ -73,7 +73,8 @@ def seen(folder: Path, look: Callable[[], Found | None]) -> Found:
     return found
 
 
-def _begun_at(folder: Path, started: float) -> Manifest | None:
+def begun_at(folder: Path, started: float) -> Manifest | None:
+    """The manifest of the training in a folder that was started first at that time. Raises BadCheckpoint."""
     with suppress(UnknownAutoencoder):
         manifest = Manifest.read(folder)
         return manifest if manifest.started == started else None

@@ -1,0 +1,336 @@
+"""A training on the workers of a cluster: each is a rank of one Ray Train run and does what one process would do alone
+(sae/group.py). What is saved lies in the training's own folder, which all machines have to see.
+
+When a worker is lost, the others end too; as many as there is room for then go on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace as changed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..corpus.text_files import TextFiles
+from ..corpus.texts import Corpus, corpus_of
+from ..errors import (
+    BadCheckpoint,
+    Busy,
+    ClewError,
+    NoCluster,
+    NotShared,
+    TooFewResources,
+    UnknownAutoencoder,
+    WorkersLost,
+)
+from ..models.subject import HasSubject
+from ..models.tape import Stop
+from ..pool import Note
+from ..sae.beginning import begun_at, seen
+from ..sae.folder import Manifest
+from ..sae.interruption import listening
+from ..sae.recipe import TrainingPlan
+from ..sae.records import Resampled, TrainingState, TrainPoint
+from ..sae.trackers import Tracker
+from .connection import Connection, connected
+from .rank import Begun, Box, Broken, Ended, Rank, There
+from .shares import Share, shared
+
+if TYPE_CHECKING:
+    from ..sae.training import TrainEvent
+
+_HEARTBEAT = 0.25  # seconds
+_PATIENCE = 10.0  # seconds that a part of the cluster which does not answer is waited for
+_STARTING = 20.0  # seconds after which it is told that workers wait for room
+_LOSSES = 3  # of workers, with nothing saved in between
+_LOCKED = 10  # tries to have the folder that a lost worker may still hold
+_PLACES = ("bad_corpus", "unknown_corpus", "unknown_model", "bad_model", "no_space")
+"""Errors of a worker that a folder which its machine does not see can be the cause of."""
+
+
+def training(
+    model: HasSubject,
+    plan: TrainingPlan,
+    corpus: Corpus | str | None,
+    out: Path | str,
+    *,
+    address: str = "auto",
+    workers: int | None = None,
+    gpus: int | None = None,
+    stop: Stop | None = None,
+    replace: bool = False,
+    trackers: Sequence[Tracker] = (),
+) -> Iterator[TrainEvent | Note]:
+    """`sae.training.training` on a cluster at an address (connection.py), with as many workers as shares.py says: the
+    same events, and notes on what happened to workers.
+
+    It equals the training of one process within rounding. The rows of the log since the last checkpoint are told anew
+    when a worker was lost. When `stop` says so, on Ctrl-C and when the iterator is closed, it saves and stops.
+    Raises what that raises, and NoCluster, TooFewResources, NotShared, or WorkersLost when workers were lost again and
+    again with nothing saved in between.
+    """
+    folder, plan = Path(out).absolute(), plan.checked()
+    text = corpus_of(corpus) if corpus is None or isinstance(corpus, str) else corpus
+    if isinstance(text, TextFiles):
+        text = changed(text, path=text.path.absolute())
+    with connected(address) as connection, listening() as interrupted:
+
+        def over() -> bool:
+            return interrupted() or (stop is not None and stop())
+
+        yield from _Run(connection, (model, plan, text, folder), workers, gpus, over, trackers).events(replace)
+        if interrupted():
+            raise KeyboardInterrupt
+
+
+class _Run:
+    """A training on a cluster, to its end."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        job: tuple[HasSubject, TrainingPlan, Corpus, Path],
+        workers: int | None,
+        gpus: int | None,
+        stop: Stop,
+        trackers: Sequence[Tracker],
+    ) -> None:
+        self._connection, self._job, self._stop = connection, job, stop
+        self._workers, self._gpus, self._trackers = workers, gpus, trackers
+        self._folder = job[-1]
+        self._tracking: list[Tracker] = []
+        self._state: TrainingState | None = None
+
+    def events(self, anew: bool) -> Iterator[TrainEvent | Note]:
+        share = shared(self._connection.machines(), self._workers, self._gpus)
+        losses, saved, locked = 0, self._saved, 0
+        try:
+            while True:
+                attempt = _Attempt(self._connection, self._job, anew, share, self._stop)
+                lost: str | None = None
+                try:
+                    for event in attempt.events():
+                        if isinstance(event, Begun):
+                            self._begin(event)
+                        elif isinstance(event, Ended):
+                            self._end(event.state)
+                        else:
+                            anew = anew and not isinstance(event, TrainingState)
+                            yield self._told(event)
+                except _Lost as error:
+                    lost = str(error)
+                except Busy:
+                    # Of a lost worker: its machine has yet to notice, or the training is another one's.
+                    locked += 1
+                    if not losses or locked == _LOCKED:
+                        raise
+                    time.sleep(1.0)
+                    continue
+                if lost is None:
+                    return
+                locked = 0
+                losses, saved = (losses + 1 if self._saved == saved else 1), self._saved
+                if losses == _LOSSES:
+                    raise WorkersLost(
+                        f"{lost}, and so it was {_LOSSES - 1} times before with nothing saved in between.",
+                        "What was saved is kept, and the same command goes on. If memory was short, give each worker "
+                        "more of it by fewer --workers, or save more often.",
+                    )
+                before, share = share, self._room(share.workers)
+                fewer = "" if share.workers == before.workers else f", on {share.workers} of {before.workers} workers"
+                yield Note(f"{lost}: going on from {saved:,} tokens{fewer}.")
+        finally:
+            if self._state is not None:
+                self._end(self._state)
+
+    def _room(self, most: int) -> Share:
+        """As many workers as before, or as there is room for now. Raises TooFewResources or NoCluster."""
+        for workers in range(most, 1, -1):
+            with suppress(TooFewResources):
+                return shared(self._connection.machines(), workers, self._gpus)
+        return shared(self._connection.machines(), 1, self._gpus)
+
+    @property
+    def _saved(self) -> int:
+        """Tokens in the last checkpoint."""
+        try:
+            return Manifest.read(self._folder).saved
+        except (UnknownAutoencoder, BadCheckpoint):
+            return 0
+
+    def _told(self, event: Any) -> Any:
+        if isinstance(event, TrainingState):
+            self._state = event
+        elif isinstance(event, TrainPoint | Resampled):
+            for tracker in self._tracking:
+                tracker.add(event)
+        return event
+
+    def _begin(self, begun: Begun) -> None:
+        """Trackers are told. Raises NotShared when the folder here is not the one that the workers write to."""
+        seen(self._folder, lambda: begun_at(self._folder, begun.started))
+        self._end(begun.state)
+        for tracker in self._trackers:
+            tracker.begin(begun.state, begun.settings, begun.started, begun.step)
+            self._tracking.append(tracker)
+
+    def _end(self, state: TrainingState) -> None:
+        while self._tracking:
+            self._tracking.pop().end(state)
+
+
+class _Lost(Exception):
+    """A worker of an attempt is gone; which, and why."""
+
+
+class _Attempt:
+    """One run of Ray Train: from the last checkpoint to the end, or until a worker is lost."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        job: tuple[HasSubject, TrainingPlan, Corpus, Path],
+        anew: bool,
+        share: Share,
+        stop: Stop,
+    ) -> None:
+        self._connection, self._job, self._anew, self._share, self._stop = connection, job, anew, share, stop
+        self._there: dict[int, There] = {}
+        self._broken: Broken | None = None
+        self._error: BaseException | None = None
+        self._asked: Any = None
+        self._done = threading.Event()
+
+    def events(self) -> Generator[TrainEvent | Begun | Ended | Note, None, None]:
+        """What rank 0 tells. Raises _Lost, and what ranks raise."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        beside = NodeAffinitySchedulingStrategy(self._connection.node, soft=False)
+        actor: Any = ray.remote(Box)
+        box = actor.options(num_cpus=0, scheduling_strategy=beside, max_restarts=0).remote()
+        thread = threading.Thread(target=self._fit, args=(box,), name="clew-train", daemon=True)
+        thread.start()
+        began, told = time.monotonic(), False
+        try:
+            while not self._done.is_set():
+                self._done.wait(_HEARTBEAT)
+                self._connection.check()
+                if self._stop() and not told:
+                    told = True
+                    box.stop.remote()
+                yield from self._taken(box)
+                if not self._there and time.monotonic() - began > _STARTING:
+                    began = float("inf")
+                    yield Note("The workers have not started yet: they wait for room on the cluster.")
+            yield from self._taken(box)
+        except GeneratorExit:
+            box.stop.remote()
+            while not self._done.wait(_HEARTBEAT):
+                self._connection.check()
+                for _ in self._taken(box):
+                    pass
+            raise
+        finally:
+            with suppress(NoCluster):
+                self._connection.check()
+                ray.kill(box)  # whoever is still at work stops when it is gone
+        self._judge()
+
+    def _fit(self, box: Any) -> None:
+        """In a thread of its own: the run, to its end."""
+        from ray import cloudpickle
+        from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        share = self._share
+        os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+        try:
+            packed = cloudpickle.dumps((*self._job, self._anew))
+            with tempfile.TemporaryDirectory(prefix="clew-ray-") as nothing:  # Ray keeps no results: there are none
+                trainer = TorchTrainer(
+                    Rank(packed, box, share.cpus, share.gpus > 0),
+                    torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if share.gpus else "gloo"),
+                    scaling_config=ScalingConfig(
+                        num_workers=share.workers,
+                        use_gpu=share.gpus > 0,
+                        resources_per_worker={"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {}),
+                    ),
+                    run_config=RunConfig(
+                        name="training",
+                        storage_path=nothing,
+                        failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
+                        logging_config=LoggingConfig(log_level="ERROR"),
+                    ),
+                )
+                trainer.fit()
+        except BaseException as error:  # noqa: BLE001 - told where the training is followed
+            self._error = error
+        finally:
+            self._done.set()
+
+    def _taken(self, box: Any) -> Iterator[TrainEvent | Begun | Ended]:
+        """What came since. Raises NoCluster when the head is gone, and _Lost when this machine's part of it is."""
+        import ray
+        from ray.exceptions import RayError
+
+        try:
+            self._asked = self._asked or box.take.remote()
+            ready, _ = ray.wait([self._asked], timeout=_PATIENCE)
+            if not ready:
+                return
+            asked, self._asked = self._asked, None
+            taken: list[Any] = ray.get(asked)
+        except RayError as error:
+            late = time.monotonic() + _PATIENCE
+            while time.monotonic() < late:
+                self._connection.check()
+                time.sleep(_HEARTBEAT)
+            raise _Lost("This machine's part of the cluster was lost") from error
+        for what in taken:
+            match what:
+                case There():
+                    self._there[what.rank] = what
+                case Broken():
+                    self._broken = self._broken or what
+                case _:
+                    yield what
+
+    def _judge(self) -> None:
+        """Raises what ended the run, if it was not its own end."""
+        if self._broken is not None:
+            raise self._placed(self._broken)
+        if self._error is None:
+            return
+        failures = getattr(self._error, "worker_failures", {})
+        if not failures:
+            first = (str(self._error) or type(self._error).__name__).splitlines()[0]
+            raise _Lost(f"Ray Train's run was lost ({first})") from self._error
+        # The others' errors say only that they do not reach it any more.
+        gone = [rank for rank, error in failures.items() if not _is_told(error)] or list(failures)
+        raise _Lost(" and ".join(map(self._named, sorted(gone))) + (" were lost" if len(gone) > 1 else " was lost"))
+
+    def _named(self, rank: int) -> str:
+        there = self._there.get(rank)
+        return f"Worker {rank}" + ("" if there is None else f" on {there.host} (process {there.process})")
+
+    def _placed(self, broken: Broken) -> ClewError:
+        """What a rank raised, with its machine named where that explains it."""
+        there, error = self._there.get(broken.rank), broken.error
+        if there is None or there.node == self._connection.node or error.code not in _PLACES:
+            return error
+        return NotShared(
+            f"On {there.host}: {error.message}",
+            "Model, corpus and --out must lie on a disk that all machines share, or the model and corpus on the hub.",
+        )
+
+
+def _is_told(error: BaseException) -> bool:
+    """Whether a rank ended because another was gone."""
+    return isinstance(getattr(error, "_base_exc", error), WorkersLost)
