@@ -93,6 +93,11 @@ class Run(Editable):
         return Records(Token(p, i, self._subject.text(i)) for p, i in enumerate(self._case.ids.tolist()))
 
     @property
+    def prompt(self) -> str:
+        """The prompt as text, with its start token where the model sees one."""
+        return self._subject.decode(self._case.ids.tolist())
+
+    @property
     def edits(self) -> list[str]:
         """The stack of edits, in the order in which they are made."""
         return [str(edit) for edit in self._case.edits]

@@ -1,9 +1,10 @@
 """Words for components: explain, simulate, score, and how far to trust it.
 
-    from clew.explain import explain, score
+    from clew.explain import explain, explain_node, score
     explain(model, "neuron.5.0-199")                                    # offline, by token statistics
     explain(model, "neuron.5.200", llm="gpt-5-mini", candidates=3, scorers=("simulation", "detection"))
     score(model, "neuron.5.200", "names of months", llm="local:smollm2")
+    explain_node(model, run, "neuron.5.200@13", llm="gpt-5-mini")       # in the prompt of a run
 
 Names are imported when first used: asking a language model, or describing its answers, takes no model code.
 """
@@ -14,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .asking import explain, score
+    from .asking import explain, explain_node, score
     from .pipeline import explaining, planned, scoring
     from .recipe import Recipe
     from .store.explanations import Explanations
@@ -23,13 +24,14 @@ _HOMES = {
     "Explanations": ".store.explanations",
     "Recipe": ".recipe",
     "explain": ".asking",
+    "explain_node": ".asking",
     "explaining": ".pipeline",
     "planned": ".pipeline",
     "score": ".asking",
     "scoring": ".pipeline",
 }
 
-__all__ = ["Explanations", "Recipe", "explain", "explaining", "planned", "score", "scoring"]
+__all__ = ["Explanations", "Recipe", "explain", "explain_node", "explaining", "planned", "score", "scoring"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from ..atlas.atlas import Atlas
 from ..atlas.components import Components
 from ..atlas.shelf import components as opened
+from ..debug.run import Run
 from ..models.subject import HasSubject
 from ..records import Records
+from .llm import Budget, open_llm
+from .node_words import NodeWords, node_of
 from .pipeline import explaining, scoring
 from .recipe import Recipe
 from .records import ExplainProgress, Explanation
+from .store.answers import Answers
 from .store.explanations import Explanations
+from .subjects import Subjects
 
 
 def explain(
@@ -58,6 +64,28 @@ def score(
         latest = step.latest
     assert latest is not None
     return latest
+
+
+def explain_node(
+    model: HasSubject | Components,
+    run: Run,
+    node: str,
+    *,
+    llm: str,
+    explanations: Explanations | None = None,
+    budget: int | None = None,
+    seed: int = 0,
+) -> Explanation:
+    """What a node of a run does in its prompt, such as "attn.23.3@13", in words that cite what was measured.
+
+    `budget` is in tokens sent and received. Raises BadNode, UnknownLLM (also for lookup, which cannot), LLMFailed,
+    BudgetSpent, BadDatabase or NoSpace.
+    """
+    wanted, kept = node_of(node), explanations or Explanations()
+    known = _components(model, None)
+    asked = open_llm(llm, answers=Answers(kept.engine), budget=Budget(tokens=budget), subject=known.subject)
+    with closing(asked):
+        return NodeWords(kept, Subjects(known)).explain(asked, run, wanted, seed=seed)
 
 
 def _components(model: HasSubject | Components, atlas: Atlas | Path | str | None) -> Components:

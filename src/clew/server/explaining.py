@@ -6,7 +6,7 @@ subject model takes turns with it, pass by pass (`SubjectModel.lock`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,19 +18,19 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 from .. import settings
 from ..disk import on_disk
-from ..errors import BadNode, Forbidden, LLMFailed, UnknownExplanation, UsageError
+from ..errors import Forbidden, UnknownExplanation, UsageError
 from ..explain.records import ScorerName, Variant
 from ..nodes import Node, parse
 from .answers import Answers, encode
 from .events import event
 from .jobs import Stop
 from .schemas.explain import BestRequest, ExplainRequest, ExportFormat, NodeExplainRequest, ScoreRequest
-from .schemas.questions import Question
 
 if TYPE_CHECKING:
     from ..atlas import Components
-    from ..debug import Model, Run
+    from ..debug import Model
     from ..explain.llm.client import LLM
+    from ..explain.node_words import NodeWords
     from ..explain.recipe import Recipe
     from ..explain.records import ExplainProgress, Explanation, Subject
     from ..explain.store.explanations import Explanations
@@ -135,12 +135,10 @@ class Explaining:
 
     def plan_node(self, asked: NodeExplainRequest, stop: Stop) -> dict[str, Any]:
         """What explaining a node in its prompt would take: it is measured for that. Raises what `explain_node` does."""
-        from ..explain.explainers.node import estimate_node
-
-        node, known = self._node(asked)
+        node, words = self._node(asked)
         run = Answers(self._model, self._attached).run(asked, stop)
         with self._asked(asked) as llm:
-            takes = estimate_node(llm, run, node, known, stop=stop)
+            takes = words.estimate(llm, run, node, stop)
             return {"llm": llm.reference, "money": None, **asdict(takes)}
 
     def explain_node(self, asked: NodeExplainRequest, stop: Stop) -> dict[str, Any]:
@@ -148,26 +146,11 @@ class Explaining:
 
         Raises Forbidden, UnknownLLM, LLMFailed, BudgetSpent, BadNode, and what `Model.debug` raises.
         """
-        from ..explain.explainers.node import explain_node
-        from ..explain.records import Explanation, Failure, Problem
-
-        node, known = self._node(asked)
-        subject, component = known.subjects.of(node), str(node.component)
+        node, words = self._node(asked)
         # A run of its own: those of the debugger are worked on by its thread.
         run = Answers(self._model, self._attached).run(asked, stop)
         with self._asked(asked) as llm:
-            draft = explain_node(llm, run, node, known, seed=asked.seed, stop=stop)
-        if isinstance(draft, Failure):
-            self._kept.problem(subject, Problem(component, "node", draft), llm.reference)
-            raise LLMFailed(draft.message, "Ask again with another seed, or another language model.", draft.kind)
-        added = self._kept.add(
-            Explanation(
-                subject=subject, component=component, text=draft.text, llm=draft.llm, variant=draft.variant,
-                prompt=draft.prompt, atlas=None, seed=asked.seed, chosen=True, cost=draft.cost, node=str(node),
-                question=_question(asked, run), cited=draft.cited,
-            )
-        )  # fmt: skip
-        return added.to_dict()
+            return words.explain(llm, run, node, seed=asked.seed, stop=stop).to_dict()
 
     def get(self, number: int) -> dict[str, Any]:
         """One explanation, of any model. Raises UnknownExplanation."""
@@ -311,14 +294,12 @@ class Explaining:
         with self._lock:
             return self._subjects.setdefault(components, Subjects(components))
 
-    def _node(self, asked: NodeExplainRequest) -> tuple[Node, Known]:
-        """The node that is asked about, and what is known of others. Raises BadNode."""
-        from ..atlas.plan import KINDS
+    def _node(self, asked: NodeExplainRequest) -> tuple[Node, NodeWords]:
+        """The node that is asked about, and what puts it in words. Raises BadNode."""
+        from ..explain.node_words import NodeWords, node_of
 
-        node = parse(asked.node)
-        if node.kind not in KINDS or node.position is None:
-            raise BadNode(f"{node} is put in no words.", "Name a head, neuron or latent at one token.")
-        return node, Known(self._kept, self._of(self._browser.components(asked.autoencoders)))
+        subjects = self._of(self._browser.components(asked.autoencoders))
+        return node_of(asked.node), NodeWords(self._kept, subjects)
 
     @contextmanager
     def _asked(self, asked: NodeExplainRequest) -> Iterator[LLM]:
@@ -365,38 +346,6 @@ class Explaining:
             "A server that others can reach asks no language models for them but those it was given.",
             "GET /api/llms names them; clew serve --llm gives more.",
         )
-
-
-class Known(Mapping[str, str]):
-    """The best words of each component that has some, by its id; each is looked up when it is asked for."""
-
-    def __init__(self, kept: Explanations, subjects: Subjects) -> None:
-        self.subjects = subjects
-        self._kept = kept
-        self._found: dict[str, str] = {}
-
-    def __getitem__(self, component: str) -> str:
-        if component not in self._found:
-            best = self._kept.best(self.subjects.of(parse(component)), [component])
-            self._found[component] = best[component].text
-        return self._found[component]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-
-def _question(asked: Question, run: Run) -> str:
-    """What was asked, for a person to read."""
-    sides = (
-        ", ".join(repr(token.text) for token in side) for side in (run.direction.targets, run.direction.distractors)
-    )
-    targets, distractors = sides
-    wanted = f"{targets} rather than {distractors or 'the others'}, after token {run.direction.position}"
-    more = [f"with {edit}" for edit in asked.edits] + [f"through {step}" for step in asked.trace]
-    return "\n".join([asked.prompt, wanted, *more])
 
 
 def _uniform(reference: str) -> str:
