@@ -6,7 +6,7 @@ another: whatever is done twice must give the same, and what has to be done once
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -83,7 +83,7 @@ class Pool(Protocol):
         desk: Desk,
         left: Callable[[int, Task], Task],
         stop: Stop | None = None,
-    ) -> Iterator[Event[What]]:
+    ) -> Generator[Event[What], None, None]:
         """Do the tasks, telling what happens. `left` is what there is still to do of a task whose worker was lost.
 
         Ends when all are done. Raises the first ClewError that a worker raises, WorkersLost, NoCluster, or Cancelled
@@ -111,7 +111,7 @@ class Here:
         desk: Desk,
         left: Callable[[int, Task], Task],
         stop: Stop | None = None,
-    ) -> Iterator[Event[What]]:
+    ) -> Generator[Event[What], None, None]:
         """See `Pool`."""
         if not tasks:
             return

@@ -37,6 +37,7 @@ RANDOM_EXAMPLES = 5
 BANDS = 4  # octaves below the maximum that examples are drawn from
 BATCH = 32  # contexts in one forward pass
 SHARD_TOKENS = 32_768  # tokens between two savings
+JOINED = 8  # savings at most before they are joined: the disk they take does not grow with the corpus
 
 JUDGED = 50_000  # tokens an autoencoder is judged on
 JUDGED_LOSSES = 16_384  # of these run through the whole model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -155,18 +156,18 @@ def test_bins_are_half_octaves() -> None:
 
 def states_of(model: Model, corpus: str, folder: Path) -> tuple[list[dict[str, State]], Keep]:
     """The states of the blocks of each of five shards."""
-    from clew.atlas.collect import _plan, _Shard
-    from clew.corpus.texts import corpus_of
+    from clew.atlas.assignment import assignment
+    from clew.atlas.shard import Shard
 
     for progress in collecting(model, corpus, out=folder / "atlas", **SETTINGS):
         if progress.stage == "collect":
             break
     texts = folder / ".collecting-atlas" / "contexts"
     keep = Keep(6, 3, 2, 4, 4, 16, 1)
-    plan = _plan(model.subject, corpus_of(corpus), 960, None, {}, 24, False, 3, 4, 8 * 24, keep)
+    plan = replace(assignment(model, corpus, tokens=960, context=24, window=16, seed=3, batch=4).plan, keep=keep)
     found = []
     for first in range(0, 40, 8):
-        shard = _Shard(model.subject, plan, Contexts.open(texts), {})
+        shard = Shard(model.subject, plan, Contexts.open(texts), {})
         for at in range(first, first + 8, 4):
             shard.see(at, at + 4)
         found.append(dict(shard.emptied()))

@@ -56,7 +56,7 @@ def test_every_command_takes_json() -> None:
         "atlas list", "atlas check", "atlas import", "atlas export",
         "sae train", "sae resume", "sae eval", "sae toy", "sae add", "sae list", "sae remove", "sae rate",
         "explain", "score", "explanations list", "explanations search", "explanations overview", "explanations import",
-        "explanations export", "explanations remove",
+        "explanations export", "explanations remove", "cluster status",
     }  # fmt: skip
     for name, command in COMMANDS.items():
         assert any("--json" in parameter.opts for parameter in command.params), name

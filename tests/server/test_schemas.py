@@ -26,8 +26,8 @@ from clew.server.schemas import base, debugger, status
 from clew.server.schemas import explain as explain_schemas
 from clew.server.schemas import sae as sae_schemas
 
-# The page sees resamplings in the log's rows; toy models are the terminal's.
-NOT_SENT = (sae.Resampled, sae.ToyRun, sae.ToyReport)
+# The page sees resamplings in the log's rows; toy models and plans of collections are the terminal's.
+NOT_SENT = (sae.Resampled, sae.ToyRun, sae.ToyReport, atlas.CollectPlan)
 # Two records of one name, in two packages: schemas share one list of names.
 NAMES: dict[type, str] = {sae.Histogram: "LatentHistogram"}
 RECORDS = [

@@ -3,5 +3,6 @@
 from .atlas import Atlas
 from .collect import collect, collecting
 from .components import Components
+from .estimate import planned
 
-__all__ = ["Atlas", "Components", "collect", "collecting"]
+__all__ = ["Atlas", "Components", "collect", "collecting", "planned"]

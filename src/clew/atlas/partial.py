@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 from safetensors import safe_open
@@ -61,7 +62,8 @@ class Source:
 def save(folder: Path, first: int, end: int, blocks: Iterable[tuple[str, State]]) -> Partial:
     """Write a partial. Raises OSError when the disk is full; nothing half-written keeps a partial's name."""
     tensors = {f"{site}/{name}": tensor.contiguous().cpu() for site, state in blocks for name, tensor in state.items()}
-    unfinished = folder / f"{first:09d}-{end:09d}.partial"
+    # A worker that was given up may be at the same one.
+    unfinished = folder / f"{first:09d}-{end:09d}.{uuid4().hex[:8]}.partial"
     try:
         save_file(tensors, unfinished)
     except Exception as error:

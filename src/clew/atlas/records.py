@@ -304,11 +304,35 @@ class PushMatch(Record):
 
 
 @dataclass(frozen=True)
+class CollectPlan(Record):
+    """What a collection would take: `shards` for `workers`, each of which does `tokens_per_s` and holds `memory` bytes.
+
+    `disk`: bytes of savings at most while it is under way, of `shard_bytes` each. Seconds for reading the text and for
+    collecting; putting together comes after that. `notes` are sentences on what happened while it was measured.
+    """
+
+    tokens: int
+    contexts: int
+    shards: int
+    blocks: int
+    workers: int
+    tokens_per_s: float
+    memory: int
+    shard_bytes: int
+    disk: int
+    read_s: float
+    collect_s: float
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
 class CollectProgress(Record):
-    """How far a collection is: `stage` is read, collect or merge; counts are tokens (components for merge)."""
+    """How far a collection is: `stage` is read, collect or merge; counts are tokens (components for merge). `note` is a
+    sentence on what happened to a worker."""
 
     stage: Literal["read", "collect", "merge"]
     done: int
     total: int
     tokens_per_s: float | None
     seconds_left: float | None
+    note: str | None = None

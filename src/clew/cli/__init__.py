@@ -13,7 +13,23 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import ClewError
-from . import atlas, bench, collect, debug, explain, explanations, models, pull, sae, search, serve, show, tokens, trace
+from . import (
+    atlas,
+    bench,
+    cluster,
+    collect,
+    debug,
+    explain,
+    explanations,
+    models,
+    pull,
+    sae,
+    search,
+    serve,
+    show,
+    tokens,
+    trace,
+)
 from .question import Ordered
 from .terminal import fail
 
@@ -66,6 +82,7 @@ app.add_typer(sae.app, name="sae")
 app.command()(explain.explain)
 app.command()(explain.score)
 app.add_typer(explanations.app, name="explanations")
+app.add_typer(cluster.app, name="cluster")
 app.command()(serve.serve)
 app.command()(tokens.tokens)
 app.command()(pull.pull)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +12,7 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from .. import settings
+from .cluster import GpusOption, RayOption, WorkersOption, pool_of
 from .corpus import ColumnOption, ConfigOption, CorpusOption, CorpusRevisionOption, SplitOption
 from .stages import Stages
 from .terminal import (
@@ -30,7 +31,7 @@ from .terminal import (
 
 if TYPE_CHECKING:
     from ..atlas import Atlas
-    from ..atlas.records import CollectProgress
+    from ..atlas.records import CollectPlan, CollectProgress
 
 _STAGES = {"read": "Reading text", "collect": "Collecting", "merge": "Writing the atlas"}
 
@@ -77,6 +78,12 @@ def collect(
     replace: Annotated[
         bool, typer.Option("--replace", help="Throw away what was collected there with other settings.")
     ] = False,
+    ray: RayOption = None,
+    workers: WorkersOption = None,
+    gpus: GpusOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would take, measured on a few batches, and keep nothing.")
+    ] = False,
     revision: RevisionOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
@@ -85,25 +92,36 @@ def collect(
     """Collect an atlas: what makes every head, neuron and latent fire over a corpus, how often and how strongly.
 
     Ctrl-C stops it; the same command goes on where it was. With --sae it adds that autoencoder's latents to an atlas
-    that was made with the same settings. The atlas is shown by clew show, clew search and clew serve.
+    that was made with the same settings. With --ray the work is spread over a cluster, and the atlas is the same. It is
+    shown by clew show, clew search and clew serve.
 
     clew collect smollm2 --tokens 50000
     """
-    from ..atlas import Atlas, collecting
+    from ..atlas import Atlas, collecting, planned
     from ..corpus.texts import corpus_of
 
+    pool = pool_of(ray, workers, gpus, f"collect {model}")
     # A corpus that is not there is told before the model is loaded.
     found = corpus_of(corpus, column=column, revision=corpus_revision, split=split, config=config)
     subject = load(model, revision, device, dtype, sae)
     folder = settings.atlas_of(subject.name) if out is None else out
-    steps = collecting(
-        subject, found, out=folder, tokens=tokens, sites=sites, context=context, window=window, bos=bos, seed=seed,
-        skip=skip, top=top, bottom=bottom, band=band, random=random, batch=batch, shard_tokens=shard_tokens,
-        replace=replace, autoencoders=sae or (),
-    )  # fmt: skip
-    started, watch = time.perf_counter(), Stages(notes(), _STAGES, _amount)
+    options: dict[str, Any] = {
+        "tokens": tokens, "sites": sites, "context": context, "window": window, "bos": bos, "seed": seed, "skip": skip,
+        "top": top, "bottom": bottom, "band": band, "random": random, "batch": batch, "shard_tokens": shard_tokens,
+        "autoencoders": sae or (),
+    }  # fmt: skip
+    if dry_run:
+        with pool:
+            plan = planned(subject, found, out=folder, pool=pool, **options)
+        if as_json:
+            print_json(plan.to_dict())
+        else:
+            _tell_plan(console(), plan)
+        return
+    started, watch = time.perf_counter(), Stages(notes(), _STAGES, _amount, lambda step: step.note)
     try:
-        watch.follow(steps)
+        with pool:
+            watch.follow(collecting(subject, found, out=folder, replace=replace, pool=pool, **options))
     except KeyboardInterrupt:
         notes().print(_interrupted(watch.last), soft_wrap=True)
         raise typer.Exit(130) from None
@@ -116,6 +134,29 @@ def collect(
         print_json({**atlas.info().to_dict(), **document})
         return
     _done(console(), atlas, seconds)
+
+
+def _tell_plan(terminal: Console, plan: CollectPlan) -> None:
+    """What a collection would take."""
+    workers = "1 worker" if plan.workers == 1 else f"{plan.workers:,} workers"
+    terminal.print(
+        f"{plan.tokens:,} tokens in {plan.contexts:,} contexts: {plan.shards:,} shards for {workers}, "
+        f"{plan.blocks:,} layers of components.",
+        soft_wrap=True,
+    )
+    terminal.print(
+        f"A worker does {plan.tokens_per_s:,.0f} tokens/s and holds {decimal(plan.memory)}; a shard saved takes "
+        f"{decimal(plan.shard_bytes)}, all that lie there at once at most {decimal(plan.disk)}.",
+        soft_wrap=True,
+    )
+    total = duration(plan.read_s + plan.collect_s)
+    terminal.print(
+        f"About {total}: {duration(plan.read_s)} to read the text, {duration(plan.collect_s)} to collect; then the "
+        "shards are put together.",
+        soft_wrap=True,
+    )
+    for note in plan.notes:
+        terminal.print(Text(note, "dim"), soft_wrap=True)
 
 
 def _interrupted(last: CollectProgress | None) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.text import Text
 
 _EVERY = 10.0  # seconds between two lines of a stage
 
@@ -27,18 +28,32 @@ S = TypeVar("S", bound=Step)
 
 
 class Stages(Generic[S]):
-    """Follows such work. `names` are what its stages are called, `amount` says how far one is; `last` was told last."""
+    """Follows such work. `names` are what its stages are called, `amount` says how far one is, `note` what else there
+    is to say of a step; `last` was told last."""
 
-    def __init__(self, terminal: Console, names: Mapping[str, str], amount: Callable[[S], str]) -> None:
-        self._terminal, self._names, self._amount = terminal, names, amount
+    def __init__(
+        self,
+        terminal: Console,
+        names: Mapping[str, str],
+        amount: Callable[[S], str],
+        note: Callable[[S], str | None] = lambda step: None,
+    ) -> None:
+        self._terminal, self._names, self._amount, self._note = terminal, names, amount, note
         self.last: S | None = None
 
     def follow(self, steps: Iterable[S]) -> None:
         """Run the work to its end."""
         if self._terminal.is_terminal:
-            self._bars(steps)
+            self._bars(self._noted(steps))
         else:
-            self._lines(steps)
+            self._lines(self._noted(steps))
+
+    def _noted(self, steps: Iterable[S]) -> Iterator[S]:
+        for step in steps:
+            note = self._note(step)
+            if note:
+                self._terminal.print(Text(note), soft_wrap=True)
+            yield step
 
     def _bars(self, steps: Iterable[S]) -> None:
         columns = (

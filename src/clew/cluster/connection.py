@@ -106,17 +106,23 @@ class Connection:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[Connection]:
+def connected(address: str, start: bool = True) -> Iterator[Connection]:
     """The cluster at an address: host:port of its head node; `auto`, which is $RAY_ADDRESS, or the cluster that this
     machine was made part of with `ray start`, or else one of this machine alone, started for as long as it is used; or
-    `local`, always such a one.
+    `local`, always such a one. With `start` False none is started.
 
     Raises NoCluster, or UsageError for what is no address, and for another cluster than one that is in use already.
     """
     global _held, _holders
     with _lock:
         if _held is None:
-            _held = _connect(_place(address))
+            place = _place(address)
+            if place is None and not start:
+                raise NoCluster(
+                    "This machine is not part of a Ray cluster.",
+                    "Start one with ray start --head, or name one by its address; --ray auto starts one for a while.",
+                )
+            _held = _connect(place)
         elif address not in ("auto", _held.address) and not (address == "local" and _held.is_own):
             raise UsageError(
                 f"This process works on the cluster at {_held.address} already.", "Wait for it, or name that one."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +21,8 @@ from ..pool import Desk, Event, Finished, Note, Said, Waiting, Worker
 from .connection import Connection, connected
 from .hand import Asked, Failed, Hand, Logged, Place, Told
 from .shares import Share, shared
+
+SIGN = " #"  # in the name of a worker's actor, after what it works for
 
 _HEARTBEAT = 0.5  # seconds
 _LOSSES = 3  # of workers, on one task or before any said a thing
@@ -81,7 +83,7 @@ class RayPool:
         desk: Desk,
         left: Callable[[int, Task], Task],
         stop: Stop | None = None,
-    ) -> Iterator[Event[What]]:
+    ) -> Generator[Event[What], None, None]:
         """See `Pool`."""
         if self._connection is None:
             raise UsageError("The pool is not open.", "Use it in a with block.")
@@ -122,7 +124,7 @@ class _Shift(Generic[Task, What]):
     hired: list[_Hired] = field(default_factory=list)
     losses: dict[int | None, int] = field(default_factory=dict)
 
-    def run(self) -> Iterator[Event[What]]:
+    def run(self) -> Generator[Event[What], None, None]:
         from ray import cloudpickle
 
         self.todo: deque[tuple[int, Task]] = deque(enumerate(self.tasks))
@@ -130,18 +132,20 @@ class _Shift(Generic[Task, What]):
         self.numbers = count(1)
         self.packed = cloudpickle.dumps(self.make)
         self.began: float | None = time.monotonic()
-        with ThreadPoolExecutor(_DESKS, "clew-desk") as self.desks:
-            try:
-                while self.todo or self.given:
-                    self.connection.check()
-                    if self.stop is not None and self.stop():
-                        raise Cancelled("It was cancelled before it was done.")
-                    self._hire()
-                    self._give()
-                    yield from self._news()
-            finally:
-                for worker in self.hired:
-                    _end(worker)
+        self.desks = ThreadPoolExecutor(_DESKS, "clew-desk")
+        try:
+            while self.todo or self.given:
+                self.connection.check()
+                if self.stop is not None and self.stop():
+                    raise Cancelled("It was cancelled before it was done.")
+                self._hire()
+                self._give()
+                yield from self._news()
+        finally:
+            # What is being answered is not waited for: only when this has ended can whose desk it is end that.
+            self.desks.shutdown(wait=False, cancel_futures=True)
+            while self.hired:
+                _end(self.hired.pop())
 
     def _hire(self) -> None:
         """Have as many workers as there is work for."""
@@ -151,7 +155,7 @@ class _Shift(Generic[Task, What]):
         at = {"num_cpus": self.share.cpus, "num_gpus": self.share.gpus}
         while len(self.hired) < min(self.share.workers, len(self.todo) + len(self.given)):
             number = next(self.numbers)
-            name = f"{self.title} #{time.time_ns():x} {number}"
+            name = f"{self.title}{SIGN}{time.time_ns():x} {number}"
             actor: Any = hand(Hand).options(**at, name=name, max_restarts=0, max_task_retries=0)
             actor = actor.remote(self.title, "cuda" if self.share.gpus else "cpu", self.share.cpus)
             self.hired.append(_Hired(number, actor, actor.place.remote()))
@@ -164,7 +168,7 @@ class _Shift(Generic[Task, What]):
                 worker.task, self.given[number] = number, task
                 worker.awaited = worker.actor.do.options(num_returns="streaming").remote(number, task)
 
-    def _news(self) -> Iterator[Event[What]]:
+    def _news(self) -> Generator[Event[What], None, None]:
         """What happens within a heartbeat."""
         import ray
 
@@ -182,18 +186,18 @@ class _Shift(Generic[Task, What]):
             except _lost() as error:
                 yield self._lost(worker, error)
 
-    def _of(self, worker: _Hired) -> Iterator[Event[What]]:
+    def _of(self, worker: _Hired) -> Generator[Event[What], None, None]:
         """What a worker has to tell."""
         import ray
 
         if worker.place is None:
-            worker.place = ray.get(worker.awaited)
+            worker.place, self.began = ray.get(worker.awaited), None
             worker.awaited = worker.actor.open.remote(self.packed)
         elif not worker.is_open:
             failed: Any = ray.get(worker.awaited)
             if failed is not None:
                 raise self._error(worker, failed.error)
-            worker.is_open, worker.awaited, self.began = True, None, None
+            worker.is_open, worker.awaited = True, None
         else:
             assert worker.task is not None
             try:
@@ -219,7 +223,8 @@ class _Shift(Generic[Task, What]):
             reply = self.desk(question)
         except ClewError as error:
             reply = Failed(error)
-        worker.actor.reply.options(concurrency_group="desk").remote(number, reply)
+        if worker in self.hired:
+            worker.actor.reply.options(concurrency_group="desk").remote(number, reply)
 
     def _lost(self, worker: _Hired, error: Exception) -> Note:
         """Put its task back. Raises WorkersLost when that happened too often."""
@@ -244,12 +249,17 @@ class _Shift(Generic[Task, What]):
     def _error(self, worker: _Hired, error: ClewError) -> ClewError:
         """What a worker raised, with the machine named where that explains it."""
         place = worker.place
-        if place is None or place.node == self.connection.node or error.code not in _PLACES:
-            return error
-        return NotShared(
-            f"On {place.host}: {error.message}",
-            "The work must lie on a disk that all machines share: name a folder there with --out, or as CLEW_HOME.",
-        )
+        return error if place is None or place.node == self.connection.node else unseen(error, place.host)
+
+
+def unseen(error: ClewError, host: str) -> ClewError:
+    """The error of a worker on another machine: NotShared where a folder that is not there can be the cause."""
+    if error.code not in _PLACES:
+        return error
+    return NotShared(
+        f"On {host}: {error.message}",
+        "The work must lie on a disk that all machines share: name a folder there with --out, or as CLEW_HOME.",
+    )
 
 
 def _lost() -> tuple[type[Exception], ...]:

@@ -1267,7 +1267,7 @@ export interface components {
         };
         /**
          * CollectProgress
-         * @description How far a collection is; counts are tokens, for `merge` components.
+         * @description How far a collection is; counts are tokens, for `merge` components. `note`: what happened to a worker.
          */
         CollectProgress: {
             /**
@@ -1283,6 +1283,8 @@ export interface components {
             tokens_per_s: number | null;
             /** Seconds Left */
             seconds_left: number | null;
+            /** Note */
+            note: string | null;
         };
         /**
          * CollectRequest

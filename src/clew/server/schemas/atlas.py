@@ -353,13 +353,14 @@ class PushMatches(Reply):
 
 
 class CollectProgress(Reply):
-    """How far a collection is; counts are tokens, for `merge` components."""
+    """How far a collection is; counts are tokens, for `merge` components. `note`: what happened to a worker."""
 
     stage: Literal["read", "collect", "merge"]
     done: int
     total: int
     tokens_per_s: float | None
     seconds_left: float | None
+    note: str | None
 
 
 class CollectDone(Reply):

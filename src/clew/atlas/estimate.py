@@ -1,0 +1,150 @@
+"""What a collection would take, from a few batches of its own text that a worker runs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial as bound
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from .. import settings
+from ..corpus.contexts import Contexts, read_contexts
+from ..corpus.texts import Corpus
+from ..disk import on_disk
+from ..models.subject import HasSubject, SubjectModel
+from ..models.tape import Stop
+from ..pool import Desk, Here, Note, Pool, Said, nobody, whole
+from . import partial
+from .assignment import assignment
+from .observation import Autoencoders
+from .plan import Plan
+from .records import CollectPlan
+from .shard import Shard
+
+_BATCHES = 3  # of which the first warms up
+
+
+def planned(
+    model: HasSubject,
+    corpus: Corpus | str | None = None,
+    *,
+    out: Path | str,
+    pool: Pool | None = None,
+    stop: Stop | None = None,
+    **options: Any,
+) -> CollectPlan:
+    """What `collecting` with these options would take: one worker of the pool runs a few batches, and nothing is kept.
+
+    Raises what `collecting` raises.
+    """
+    pool, folder = pool or Here(), Path(out).absolute()
+    asked = assignment(model, corpus, **options)
+    plan = asked.plan
+    probing = folder.with_name(f".probing-{folder.name}")
+    with on_disk(folder.parent):
+        shutil.rmtree(probing, ignore_errors=True)
+        probing.mkdir(parents=True)
+    try:
+        started = time.perf_counter()
+        wanted = _BATCHES * plan.batch * plan.length
+        for _ in read_contexts(
+            probing, asked.subject, asked.corpus,
+            tokens=wanted, length=plan.length, bos=plan.bos, seed=plan.seed, shard=_BATCHES * plan.batch,
+        ):  # fmt: skip
+            pass
+        contexts = Contexts.open(probing)
+        reading = (time.perf_counter() - started) / (len(contexts) * plan.length)
+        make = bound(Prober, asked.subject, plan, contexts, asked.autoencoders, probing)
+        probe: Probe | None = None
+        notes: list[str] = []
+        with closing(pool.work(make, [None], desk=nobody, left=whole, stop=stop)) as events:
+            for event in events:
+                match event:
+                    case Said(_, what):
+                        probe = what
+                    case Note(text):
+                        notes.append(text)
+                    case _:
+                        pass
+        assert probe is not None
+    finally:
+        shutil.rmtree(probing, ignore_errors=True)
+    total = -(-plan.tokens // plan.length)
+    shards = -(-total // plan.shard)
+    workers = min(pool.size, shards)
+    # The last round of shards may leave workers idle.
+    rounds = -(-shards // workers)
+    each = min(plan.shard, total) * plan.length / probe.tokens_per_s + probe.save_s
+    return CollectPlan(
+        tokens=total * plan.length,
+        contexts=total,
+        shards=shards,
+        blocks=len(plan.sites),
+        workers=workers,
+        tokens_per_s=probe.tokens_per_s,
+        memory=probe.memory,
+        shard_bytes=probe.shard_bytes,
+        disk=min(shards, settings.JOINED + workers) * probe.shard_bytes,
+        read_s=reading * total * plan.length,
+        collect_s=rounds * each,
+        notes=notes,
+    )
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a worker measured: tokens a second, seconds for one saving, the most that it held and what the saving takes,
+    in bytes."""
+
+    tokens_per_s: float
+    save_s: float
+    memory: int
+    shard_bytes: int
+
+
+class Prober:
+    """Runs a few batches and saves what came of them: the speed and the memory of a worker."""
+
+    def __init__(
+        self, subject: SubjectModel, plan: Plan, contexts: Contexts, autoencoders: Autoencoders, folder: Path
+    ) -> None:
+        self._subject, self._plan, self._contexts, self._folder = subject, plan, contexts, folder
+        self._autoencoders = {block: one.to(subject.device) for block, one in autoencoders.items()}
+
+    def do(self, task: None, desk: Desk, stop: Stop) -> Iterator[Probe]:
+        """Raises NotFinite, NoSpace or Cancelled."""
+        batch, n = self._plan.batch, len(self._contexts)
+        shard = Shard(self._subject, self._plan, self._contexts, self._autoencoders)
+        times = []
+        for at in range(0, n, batch):
+            started = time.perf_counter()
+            shard.see(at, min(at + batch, n), stop)
+            times.append((time.perf_counter() - started) / (min(at + batch, n) - at))
+        started = time.perf_counter()
+        with on_disk(self._folder):
+            saved = partial.save(self._folder, 0, n, shard.emptied())
+        yield Probe(
+            tokens_per_s=self._plan.length / min(times),
+            save_s=time.perf_counter() - started,
+            memory=_peak(self._subject),
+            shard_bytes=saved.path.stat().st_size,
+        )
+
+
+def _peak(subject: SubjectModel) -> int:
+    """The most that was held, in bytes: of the GPU where the model is on one, else of this process."""
+    if subject.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(subject.device)
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
