@@ -19,7 +19,9 @@ from .. import settings
 from ..disk import written
 from ..errors import UsageError
 from ..nodes import parse_site
+from ..pool import Note
 from ..sae.recipe import Recipe, TrainingPlan
+from .cluster import GpusOption, RayOption, WorkersOption, check_options
 from .corpus import ColumnOption, ConfigOption, CorpusOption, CorpusRevisionOption, SplitOption
 from .sae_watch import Watch
 from .terminal import (
@@ -79,6 +81,9 @@ class Command:
     split: str | None
     config: str | None
     plan: TrainingPlan
+    ray: str | None = None
+    workers: int | None = None
+    gpus: int | None = None
 
     def keep(self, folder: Path) -> None:
         """Written into the training's folder. Raises NoSpace."""
@@ -207,6 +212,9 @@ def train(
     ] = False,
     wandb: WandbOption = None,
     tensorboard: TensorboardOption = None,
+    ray: RayOption = None,
+    workers: WorkersOption = None,
+    gpus: GpusOption = None,
     revision: RevisionOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
@@ -214,7 +222,8 @@ def train(
 ) -> None:
     """Train sparse autoencoders: sites × sizes × sparsities, all in one pass over a corpus.
 
-    Ctrl-C saves and stops it; the same command goes on where it was. clew serve shows it while it runs.
+    Ctrl-C saves and stops it; the same command goes on where it was. clew serve shows it while it runs. With --ray it
+    is spread over the workers of a cluster, and learns the same.
 
     clew sae train smollm2 --site mlp_out.10 --latents 4608 --tokens 300000
 
@@ -234,7 +243,9 @@ def train(
             decay=decay, clip=clip, evaluate_every=save_every, save_every=save_every, seed=seed,
         )  # fmt: skip
     asked.checked()
-    command = Command(model, revision, device, dtype, corpus, column, corpus_revision, split, config, asked)
+    command = Command(
+        model, revision, device, dtype, corpus, column, corpus_revision, split, config, asked, ray, workers, gpus
+    )
     _run(command, out, replace, _trackers(wandb, tensorboard), as_json)
 
 
@@ -244,7 +255,7 @@ def resume(
     tensorboard: TensorboardOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with a training that was stopped or interrupted, as it was asked for.
+    """Go on with a training that was stopped or interrupted, as it was asked for, on the same cluster if on one.
 
     clew sae resume smollm2-mlp_out.10-topk-4096-k32
     """
@@ -268,8 +279,8 @@ def name_of(model: str, plan: TrainingPlan) -> str:
 
 def _run(command: Command, out: Path | None, replace: bool, trackers: Sequence[Tracker], as_json: bool) -> None:
     from ..corpus.texts import corpus_of
-    from ..sae.training import training
 
+    check_options(command.ray, command.workers, command.gpus)
     # A corpus that is not there is told before the model is loaded.
     text = corpus_of(
         command.corpus, column=command.column, revision=command.corpus_revision, split=command.split,
@@ -278,7 +289,16 @@ def _run(command: Command, out: Path | None, replace: bool, trackers: Sequence[T
     model = load(command.model, command.revision, command.device, command.dtype)
     folder = settings.saes_folder() / name_of(model.name, command.plan) if out is None else out
     started, watch = time.perf_counter(), Watch(notes())
-    events = training(model, command.plan, text, folder, replace=replace, trackers=trackers)
+    given: dict[str, Any] = {"replace": replace, "trackers": trackers}
+    if command.ray is None:
+        from ..sae.training import training
+
+        events: Iterable[TrainEvent | Note] = training(model, command.plan, text, folder, **given)
+    else:
+        from ..cluster.training import training
+
+        given |= {"address": command.ray, "workers": command.workers, "gpus": command.gpus}
+        events = training(model, command.plan, text, folder, **given)
     try:
         watch.follow(_kept(events, command, folder))
     except KeyboardInterrupt:
@@ -298,11 +318,11 @@ def _run(command: Command, out: Path | None, replace: bool, trackers: Sequence[T
     terminal.print(Text(hints, "dim"), soft_wrap=True)
 
 
-def _kept(events: Iterable[TrainEvent], command: Command, folder: Path) -> Iterator[TrainEvent]:
+def _kept(events: Iterable[TrainEvent | Note], command: Command, folder: Path) -> Iterator[TrainEvent | Note]:
     """The events of a training; once it has taken its folder, the command is kept there."""
     kept = False
     for event in events:
-        if not kept:
+        if not kept and not isinstance(event, Note):
             command.keep(folder)
             kept = True
         yield event

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ..pool import Note
 from ..sae.records import Histogram, Resampled, TrainingState, TrainPoint
 from .answer import bar, plain_table
 from .terminal import duration, number, percent
@@ -32,13 +33,14 @@ class Watch:
     def __init__(self, terminal: Console) -> None:
         self._terminal = terminal
         self._resampled: list[Resampled] = []
+        self._note = ""
         # When a message was passed on last, and when rows were told.
         self._said = self._told = float("-inf")
         self._recovered: dict[str, float] = {}  # CE, where it was measured last
         self.state: TrainingState | None = None
         self.points: dict[str, TrainPoint] = {}
 
-    def follow(self, events: Iterable[TrainEvent]) -> None:
+    def follow(self, events: Iterable[TrainEvent | Note]) -> None:
         """Run a training to its end."""
         if not self._terminal.is_terminal:
             for event in events:
@@ -74,7 +76,7 @@ class Watch:
             table.add_row(*cells)
         return table
 
-    def _take(self, event: TrainEvent) -> None:
+    def _take(self, event: TrainEvent | Note) -> None:
         match event:
             case TrainingState():
                 self.state = event
@@ -84,13 +86,17 @@ class Watch:
                     self._recovered[event.run] = event.ce_recovered
             case Resampled():
                 self._resampled.append(event)
+            case Note():
+                self._note = event.text
 
-    def _line(self, event: TrainEvent) -> None:
+    def _line(self, event: TrainEvent | Note) -> None:
         """Tell what happened: another message and a resampling at once, how far it is now and then, and at the end."""
         before = "" if self.state is None else self.state.message
         now = time.monotonic()
         self._take(event)
-        if isinstance(event, Resampled):
+        if isinstance(event, Note):
+            self._terminal.print(event.text, soft_wrap=True)
+        elif isinstance(event, Resampled):
             self._terminal.print(_resampling(event), soft_wrap=True)
         elif isinstance(event, TrainingState):
             # How it ended is told by who asked for the training; reading text has a message for every file.
@@ -110,6 +116,7 @@ class Watch:
 
     def _screen(self) -> RenderableType:
         told = [Text(_resampling(event), "dim") for event in self._resampled[-_TOLD:]]
+        told += [Text(self._note, "yellow")] if self._note else []
         message = [] if self.state is None or not self.state.message else [Text(self.state.message, "dim")]
         return Group(self.table(self._terminal.width), *told, *message, self._progress())
 

@@ -49,6 +49,12 @@ _PATIENCE = 10.0  # seconds that a part of the cluster which does not answer is 
 _STARTING = 20.0  # seconds after which it is told that workers wait for room
 _LOSSES = 3  # of workers, with nothing saved in between
 _LOCKED = 10  # tries to have the folder that a lost worker may still hold
+_ENVIRONMENT = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths mean the same everywhere
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a machine that is taken away is a lost one
+}
 _PLACES = ("bad_corpus", "unknown_corpus", "unknown_model", "bad_model", "no_space")
 """Errors of a worker that a folder which its machine does not see can be the cause of."""
 
@@ -249,8 +255,8 @@ class _Attempt:
         from ray.train.torch import TorchConfig, TorchTrainer
 
         share = self._share
-        os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
         try:
             packed = cloudpickle.dumps((*self._job, self._anew))
             with tempfile.TemporaryDirectory(prefix="clew-ray-") as nothing:  # Ray keeps no results: there are none

@@ -1,0 +1,189 @@
+"""A training on a cluster learns what one process learns, whoever is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from clew.cluster.connection import Connection
+from clew.cluster.rank import Broken, There
+from clew.cluster.shares import Share
+from clew.cluster.training import _Attempt, _Lost, training
+from clew.debug import Model
+from clew.errors import BadCorpus, NotShared, TooFewResources, UsageError, WorkersLost
+from clew.pool import Note
+from clew.sae import training as alone
+from clew.sae.records import Resampled, TrainingState, TrainPoint
+from clew.sae.training import state_of
+
+from ..sae.plan import RECIPES, WIDE, B, check_close
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")  # Ray's own, of its own options
+
+# Recipes that resample, and that choose what fires from the whole batch; enough steps to be killed in.
+PLAN = replace(WIDE, tokens=B * 120, recipes=(replace(RECIPES[0], learning_rate=0.01), RECIPES[2], RECIPES[3]))
+# As many steps as are made until the head is known to be gone, and more.
+LONG = replace(PLAN, tokens=B * 800, recipes=PLAN.recipes[1:], save_every=B * 40, evaluate_every=0)
+OPTIONS: dict[str, Any] = {"address": "local", "workers": 2}
+
+
+@pytest.fixture(scope="module")
+def single(one_thread: None, model: Model, corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training by one process."""
+    out = tmp_path_factory.mktemp("trainings") / "single"
+    events = list(alone.training(model, PLAN, corpus, out))
+    assert any(isinstance(event, Resampled) for event in events)
+    return out
+
+
+class Kept:
+    """A tracker that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def begin(self, state: TrainingState, settings: dict[str, Any], started: float, step: int) -> None:
+        self.told.append(("begin", step))
+
+    def add(self, event: TrainPoint | Resampled) -> None:
+        self.told.append(event)
+
+    def end(self, state: TrainingState) -> None:
+        self.told.append(("end", state.stage))
+
+
+def ranks() -> list[int]:
+    """The processes of the workers that train on this process's own cluster."""
+    below = psutil.Process().children(recursive=True)
+    return [process.pid for process in below if process.name().startswith("ray::RayTrain")]
+
+
+def test_stopped_and_killed_it_ends_with_what_one_process_learns(
+    cluster: Connection, model: Model, corpus: str, single: Path, tmp_path: Path
+) -> None:
+    out, tracker = tmp_path / "out", Kept()
+
+    # It is stopped on the way,
+    events = training(model, PLAN, corpus, out, trackers=[tracker], **OPTIONS)
+    for event in events:
+        if isinstance(event, TrainingState) and event.saved:
+            break
+    events.close()  # pyright: ignore[reportAttributeAccessIssue]
+    stopped = state_of(out)
+    assert stopped.stage == "stopped" and 10 * B <= stopped.saved < PLAN.tokens
+    assert "the same command goes on from there" in stopped.message
+    assert tracker.told[0] == ("begin", 0)
+
+    # goes on, has a worker killed, and goes on by itself from what was saved.
+    killed: list[int] = []
+    told: list[Any] = []
+    for event in training(model, PLAN, corpus, out, trackers=[tracker], **OPTIONS):
+        told.append(event)
+        if not killed and isinstance(event, TrainingState) and event.stage == "running" and event.message:
+            killed.append(ranks()[-1])
+            os.kill(killed[0], signal.SIGKILL)
+    notes = [event.text for event in told if isinstance(event, Note) and "was lost" in event.text]
+    assert len(notes) == 1, notes
+    assert f"(process {killed[0]}) was lost: going on from " in notes[0]
+    assert isinstance(told[-1], TrainingState) and told[-1].stage == "done"
+    check_close(out, single, PLAN)
+    begun = [what for what in tracker.told if isinstance(what, tuple)]
+    assert begun[-1] == ("end", "done") and len([what for what in begun if what[0] == "begin"]) >= 2
+    points = [(event.run, event.step) for event in tracker.told if isinstance(event, TrainPoint)]
+    assert {step for _, step in points} >= set(range(stopped.saved // B + 5, 121, 5))
+
+
+def test_what_a_worker_raises_arrives_as_it_was(cluster: Connection, model: Model, corpus: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Contexts of 65 tokens cannot be read"):
+        list(training(model, replace(PLAN, context=65), corpus, tmp_path / "out", **OPTIONS))
+
+
+def test_what_there_is_no_room_for_is_refused(cluster: Connection, model: Model, corpus: str, tmp_path: Path) -> None:
+    with pytest.raises(TooFewResources, match="no room for 3 workers"):
+        list(training(model, PLAN, corpus, tmp_path / "out", address="local", workers=3))
+
+
+def attempt(cluster: Connection) -> _Attempt:
+    found: Any = _Attempt(cluster, None, False, Share(2, 1, 0), lambda: False)  # pyright: ignore[reportArgumentType]
+    found._there = {0: There(0, "here", cluster.node, 11), 1: There(1, "there", "other", 12)}
+    return found
+
+
+def test_who_was_lost_is_named(cluster: Connection) -> None:
+    """Those that only miss another worker are not."""
+    from ray.exceptions import ActorDiedError
+    from ray.train import WorkerGroupError
+
+    missing, dead = WorkersLost("Another worker is gone."), ActorDiedError()
+    cases: list[tuple[dict[int, Exception], str]] = [
+        ({0: missing, 1: dead}, r"^Worker 1 on there \(process 12\) was lost$"),
+        ({0: dead, 1: dead}, r"^Worker 0 on here \(process 11\) and Worker 1 on there \(process 12\) were lost$"),
+        ({0: missing}, r"^Worker 0 on here \(process 11\) was lost$"),
+    ]
+    for failures, named in cases:
+        ended = attempt(cluster)
+        ended._error = WorkerGroupError("", failures)
+        with pytest.raises(_Lost, match=named):
+            ended._judge()
+    ended = attempt(cluster)
+    ended._error = OSError("no more\nfiles")
+    with pytest.raises(_Lost, match=r"^Ray Train's run was lost \(no more\)$"):
+        ended._judge()
+
+
+def test_a_place_that_another_machine_does_not_see_is_told(cluster: Connection) -> None:
+    error = BadCorpus("There is no text.", "Give some.")
+    for rank, kind in ((0, BadCorpus), (1, NotShared)):
+        ended = attempt(cluster)
+        ended._broken = Broken(rank, error)
+        with pytest.raises(kind, match="There is no text"):
+            ended._judge()
+
+
+# The command line, with a cluster of its own
+
+
+@pytest.fixture
+def command(model: Model, corpus: str, tmp_path: Path) -> list[str]:
+    (tmp_path / "plan.json").write_text(json.dumps(LONG.to_dict()))
+    return [
+        sys.executable, "-m", "clew", "sae", "train", str(model.path), "--corpus", corpus,
+        "--plan", str(tmp_path / "plan.json"), "--out", str(tmp_path / "out"), "--ray", "local", "--workers", "2",
+    ]  # fmt: skip
+
+
+def test_a_head_that_is_gone_is_told_and_the_training_goes_on(
+    one_thread: None, command: list[str], model: Model, corpus: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    for _ in alone.training(model, LONG, corpus, tmp_path / "single"):
+        pass
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
+        try:
+            while first.poll() is None and not ((out / "command.json").exists() and state_of(out).saved):
+                time.sleep(0.05)
+            below = psutil.Process(first.pid).children(recursive=True)
+            (head,) = [process for process in below if process.name() == "gcs_server"]
+            head.kill()
+            _, told = first.communicate(timeout=120)
+        finally:
+            first.kill()
+    assert first.returncode == 1
+    assert "The head node of the cluster at" in told and "is gone" in told
+    saved = state_of(out).saved
+    assert 0 < saved < LONG.tokens
+    resumed = subprocess.run(
+        [sys.executable, "-m", "clew", "sae", "resume", str(out)], capture_output=True, text=True, timeout=240
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    check_close(out, tmp_path / "single", LONG)
