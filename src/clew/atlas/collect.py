@@ -26,6 +26,7 @@ from . import partial, store
 from .assignment import Assignment, assignment
 from .atlas import Atlas
 from .attached import Given
+from .depot import Depot, Distant
 from .observation import Block
 from .partial import Partial
 from .plan import Plan, in_order
@@ -72,6 +73,7 @@ def collecting(
     replace: bool = False,
     stop: Stop | None = None,
     pool: Pool | None = None,
+    store: str | None = None,
 ) -> Iterator[CollectProgress]:
     """Collect what heads, neurons and latents do on a corpus into the folder `out`, telling how far it is after every
     batch.
@@ -81,6 +83,7 @@ def collecting(
     collection that was interrupted goes on where it was when it is asked for again; a complete one is left alone. Where
     there is an atlas that differs in nothing but what it has, only what it lacks is collected. `replace` throws away
     what another plan left. Shards are collected by the workers of `pool`, by default in this process: the same bytes.
+    Workers that do not see the folder `out` take and leave things at the URL `store`.
     Raises UsageError, AtlasExists, UnfinishedAtlas, Busy, NoSpace, NotFinite, Cancelled, what the corpus raises,
     what opening autoencoders does and what the pool does.
     """
@@ -93,6 +96,7 @@ def collecting(
         seed=seed, skip=skip, top=top, bottom=bottom, band=band, random=random, batch=batch, shard_tokens=shard_tokens,
     )  # fmt: skip
     plan = asked.plan
+    depot = None if store is None else Depot(f"{store.rstrip('/')}/{out.name}-{plan.digest}")
     with on_disk(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
     # A server gives up a collection from another thread than the one that began it.
@@ -105,7 +109,7 @@ def collecting(
             if not plan.sites:
                 return
             _prepare(out, work, plan, replace, before)
-            yield from _Collection(changed(asked, plan=plan), before, work, out, stop, pool or Here()).run()
+            yield from _Collection(changed(asked, plan=plan), before, work, out, stop, pool or Here(), depot).run()
     except Timeout as error:
         raise Busy(f"Another process is collecting into {out.name}.", "Wait for it, or take another --out.") from error
 
@@ -114,11 +118,18 @@ class _Collection:
     """A collection under way in its work folder. What it collects is added to the atlas `before`, if there is one."""
 
     def __init__(
-        self, asked: Assignment, before: Atlas | None, work: Path, out: Path, stop: Stop | None, pool: Pool
+        self,
+        asked: Assignment,
+        before: Atlas | None,
+        work: Path,
+        out: Path,
+        stop: Stop | None,
+        pool: Pool,
+        depot: Depot | None,
     ) -> None:
         self._subject, self._corpus, self._plan = asked.subject, asked.corpus, asked.plan
         self._autoencoders, self._before = asked.autoencoders, before
-        self._work, self._out, self._stop, self._pool = work, out, stop, pool
+        self._work, self._out, self._stop, self._pool, self._depot = work, out, stop, pool, depot
         self._texts, self._shards = work / "contexts", work / "shards"
 
     def run(self) -> Iterator[CollectProgress]:
@@ -144,6 +155,8 @@ class _Collection:
             self._check()
             yield CollectProgress("merge", done, components, None, None)
         self._publish(built)
+        if self._depot is not None:
+            self._depot.clear()
 
     def _read(self) -> Iterator[CollectProgress]:
         plan, total = self._plan, self._plan.tokens
@@ -158,6 +171,8 @@ class _Collection:
 
     def _collect(self, contexts: Contexts) -> Iterator[CollectProgress]:
         plan = self._plan
+        if self._depot is not None:
+            self._depot.receive_shards(self._shards)
         kept, damaged = partial.found(self._shards)
         for path in damaged:
             path.unlink()
@@ -166,7 +181,7 @@ class _Collection:
         tasks = [(first, min(first + plan.shard, len(contexts))) for first in starts]
         total = len(contexts) * plan.length
         before = total - sum(end - first for first, end in tasks) * plan.length
-        make = functools.partial(Collector, self._subject, plan, contexts, self._autoencoders, self._shards)
+        make = self._maker(contexts)
         told: dict[int, int] = {}  # of each shard, the tokens done
         started = time.perf_counter()
         with closing(self._pool.work(make, tasks, desk=nobody, left=whole, stop=self._stop)) as events:
@@ -176,7 +191,9 @@ class _Collection:
                 match event:
                     case Said(number, done):
                         told[number] = done
-                    case Finished():
+                    case Finished(number):
+                        if self._depot is not None:
+                            self._depot.receive_shards(self._shards, partial.start_of(*tasks[number]))
                         self._join(settings.JOINED)
                         continue
                     case Note(note):
@@ -185,6 +202,13 @@ class _Collection:
                         pass
                 fresh = sum(told.values())
                 yield _progress("collect", before + fresh, total, fresh, started, note)
+
+    def _maker(self, contexts: Contexts) -> Callable[[], Collector | Distant]:
+        """What makes a worker where it works."""
+        if self._depot is None:
+            return functools.partial(Collector, self._subject, self._plan, contexts, self._autoencoders, self._shards)
+        self._depot.send_texts(contexts.path)
+        return functools.partial(Distant, self._depot, self._subject, self._plan, self._autoencoders)
 
     def _join(self, most: int) -> None:
         """Join partials when there are more than `most`, wherever they follow each other."""

@@ -59,11 +59,16 @@ class Source:
         }
 
 
+def start_of(first: int, end: int) -> str:
+    """What the name of a partial of these contexts begins with."""
+    return f"{first:09d}-{end:09d}."
+
+
 def save(folder: Path, first: int, end: int, blocks: Iterable[tuple[str, State]]) -> Partial:
     """Write a partial. Raises OSError when the disk is full; nothing half-written keeps a partial's name."""
     tensors = {f"{site}/{name}": tensor.contiguous().cpu() for site, state in blocks for name, tensor in state.items()}
     # A worker that was given up may be at the same one.
-    unfinished = folder / f"{first:09d}-{end:09d}.{uuid4().hex[:8]}.partial"
+    unfinished = folder / f"{start_of(first, end)}{uuid4().hex[:8]}.partial"
     try:
         save_file(tensors, unfinished)
     except Exception as error:
@@ -73,7 +78,7 @@ def save(folder: Path, first: int, end: int, blocks: Iterable[tuple[str, State]]
             raise OSError(28, "No space left on device") from error
         raise
     sync(unfinished)
-    path = folder / f"{first:09d}-{end:09d}.{digest(unfinished)[:_DIGITS]}.safetensors"
+    path = folder / f"{start_of(first, end)}{digest(unfinished)[:_DIGITS]}.safetensors"
     unfinished.rename(path)
     return Partial(path, first, end)
 

@@ -55,6 +55,11 @@ class Plan:
         return json.loads(json.dumps(asdict(self)))
 
     @property
+    def digest(self) -> str:
+        """Of all that is in it."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
     def blocks(self) -> list[Node]:
         """The layers whose heads or neurons are collected, each as a node without an index."""
         return [block_of(site) for site in self.sites]

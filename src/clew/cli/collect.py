@@ -12,6 +12,7 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from .. import settings
+from ..errors import UsageError
 from .cluster import GpusOption, RayOption, WorkersOption, pool_of
 from .corpus import ColumnOption, ConfigOption, CorpusOption, CorpusRevisionOption, SplitOption
 from .stages import Stages
@@ -81,6 +82,13 @@ def collect(
     ray: RayOption = None,
     workers: WorkersOption = None,
     gpus: GpusOption = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="With --ray: a URL such as s3://bucket/folder, where workers that do not see --out leave shards.",
+            show_default="--out is on a disk that all machines share",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would take, measured on a few batches, and keep nothing.")
     ] = False,
@@ -101,6 +109,8 @@ def collect(
     from ..corpus.texts import corpus_of
 
     pool = pool_of(ray, workers, gpus, f"collect {model}")
+    if store is not None and ray is None:
+        raise UsageError("--store is for the workers of a cluster.", "Add --ray auto.")
     # A corpus that is not there is told before the model is loaded.
     found = corpus_of(corpus, column=column, revision=corpus_revision, split=split, config=config)
     subject = load(model, revision, device, dtype, sae)
@@ -121,7 +131,7 @@ def collect(
     started, watch = time.perf_counter(), Stages(notes(), _STAGES, _amount, lambda step: step.note)
     try:
         with pool:
-            watch.follow(collecting(subject, found, out=folder, replace=replace, pool=pool, **options))
+            watch.follow(collecting(subject, found, out=folder, replace=replace, pool=pool, store=store, **options))
     except KeyboardInterrupt:
         notes().print(_interrupted(watch.last), soft_wrap=True)
         raise typer.Exit(130) from None

@@ -261,15 +261,15 @@ def _rows(batch: pa.RecordBatch) -> Int32[np.ndarray, "n length"]:
 class Contexts:
     """The contexts that were read into a folder, or the one file of all (`joined`); any of them is read at once.
 
-    `length` is in tokens; `notes` are sentences on what the corpus lacked; `reading` is all that decided what was read.
-    A part that was edited is found when it is first used: BadCorpus.
+    `path` is that folder or file; `length` is in tokens; `notes` are sentences on what the corpus lacked; `reading` is
+    all that decided what was read. A part that was edited is found when it is first used: BadCorpus.
     """
 
     def __init__(self, batches: list[tuple[pa.RecordBatch, str]], metadata: dict[str, Any], path: Path) -> None:
         self.length: int = metadata["reading"]["length"]
         self.notes: list[str] = metadata["last"]["notes"]
         self.reading: dict[str, Any] = metadata["reading"]
-        self._path = path
+        self.path = path
         self._tokens = [_rows(batch) for batch, _ in batches]
         self._origins = [batch.column(1) for batch, _ in batches]
         self._digests: list[str | None] = [digest for _, digest in batches]
@@ -295,7 +295,7 @@ class Contexts:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels to another process as its place, and is opened there."""
-        return Contexts.open, (self._path.absolute(),)
+        return Contexts.open, (self.path.absolute(),)
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -340,7 +340,7 @@ class Contexts:
         except UnicodeError:
             is_whole = False
         if not is_whole:
-            raise _damaged(self._path)
+            raise _damaged(self.path)
         self._digests[part] = None
 
 
