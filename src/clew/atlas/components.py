@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -78,6 +78,10 @@ class Components:
                         f"Attach that one, collect an atlas with {given.name}, or name another with --atlas.",
                     )
         self._weights = lru_cache(KEPT)(self._weigh)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels to another process: model and atlas as their places, autoencoders as they are."""
+        return Components, (self.subject, self.atlas, [one.to("cpu") for one in self.autoencoders.values()])
 
     @property
     def latents(self) -> Mapping[str, AtlasAutoencoder]:

@@ -13,6 +13,7 @@ from rich.text import Text
 from .. import settings
 from ..errors import UsageError
 from .atlas import AtlasOption, opened
+from .cluster import GpusOption, RayOption, WorkersOption, pool_of
 from .stages import Stages
 from .terminal import (
     DeviceOption,
@@ -32,9 +33,11 @@ from .terminal import (
 )
 
 if TYPE_CHECKING:
+    from ..atlas.records import CollectProgress
     from ..debug import Model
     from ..explain import Recipe
     from ..explain.records import Cost, ExplainPlan, ExplainProgress, Explanation, Problem, Score
+    from ..pool import Pool
 
 _STAGES = {"read": "Reading examples", "explain": "Explaining"}
 _COLLECTING = {"read": "Reading text", "collect": "Collecting an atlas", "merge": "Writing the atlas"}
@@ -110,6 +113,9 @@ def explain(
     seed: SeedOption = 0,
     redo: Annotated[bool, typer.Option("--redo", help="Also those that are explained already.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and ask nothing.")] = False,
+    ray: RayOption = None,
+    workers: WorkersOption = None,
+    gpus: GpusOption = None,
     atlas: AtlasOption = None,
     sae: SaeOption = None,
     revision: RevisionOption = None,
@@ -120,7 +126,8 @@ def explain(
     """Find words for components, and score them on text that the explainer never saw.
 
     What it takes is told first. Ctrl-C stops it; the same command goes on where it was and asks nothing twice. Without
-    an atlas of the model one is collected first. Keys come from OPENAI_API_KEY, for other addresses from CLEW_LLM_KEY.
+    an atlas of the model one is collected first. With --ray the work is spread over a cluster, to the same words. Keys
+    come from OPENAI_API_KEY, for other addresses from CLEW_LLM_KEY.
 
     clew explain smollm2 --components "neuron.5.0-199" --llm lookup
     """
@@ -133,22 +140,9 @@ def explain(
         llm, simulator, method, variant, candidates, revisions, scorer, budget, money, price_in, price_out,
         concurrency, seed,
     )  # fmt: skip
+    pool = pool_of(ray, workers, gpus, f"explain {model}")
     kept = Explanations()  # one that cannot be opened is told before the model is loaded
     subject = load(model, revision, device, dtype, sae)
-    if atlas is None:
-        _collect(subject, sae)
-    known = opened(subject, atlas, sae)
-    plan = planned(known, components, recipe, explanations=kept, redo=redo)
-    if dry_run:
-        if as_json:
-            print_json(plan.to_dict())
-        else:
-            _tell_plan(console(), plan)
-        return
-    _tell_plan(notes(), plan)
-    if plan.done == plan.components and not as_json:
-        console().print(f"All is explained already: [bold]clew explanations list -m {subject.name}[/]", soft_wrap=True)
-        return
     found: list[Explanation] = []
     problems: list[Problem] = []
 
@@ -157,13 +151,30 @@ def explain(
         problems.extend([] if progress.problem is None else [progress.problem])
         return progress
 
-    started, watch = time.perf_counter(), Stages(notes(), _STAGES, _amount)
-    steps = explaining(known, components, recipe, explanations=kept, redo=redo)
-    try:
-        watch.follow(noted(step) for step in steps)
-    except KeyboardInterrupt:
-        notes().print("Interrupted. All that was answered is kept: the same command goes on.", soft_wrap=True)
-        raise typer.Exit(130) from None
+    with pool:
+        if atlas is None:
+            _collect(subject, sae, pool)
+        known = opened(subject, atlas, sae)
+        plan = planned(known, components, recipe, explanations=kept, redo=redo, pool=pool)
+        if dry_run:
+            if as_json:
+                print_json(plan.to_dict())
+            else:
+                _tell_plan(console(), plan)
+            return
+        _tell_plan(notes(), plan)
+        if plan.done == plan.components and not as_json:
+            hint = f"All is explained already: [bold]clew explanations list -m {subject.name}[/]"
+            console().print(hint, soft_wrap=True)
+            return
+        started = time.perf_counter()
+        watch: Stages[ExplainProgress] = Stages(notes(), _STAGES, _amount, lambda step: step.note)
+        steps = explaining(known, components, recipe, explanations=kept, redo=redo, pool=pool)
+        try:
+            watch.follow(noted(step) for step in steps)
+        except KeyboardInterrupt:
+            notes().print("Interrupted. All that was answered is kept: the same command goes on.", soft_wrap=True)
+            raise typer.Exit(130) from None
     seconds = time.perf_counter() - started
     spent = watch.last.spent if watch.last is not None else None
     if as_json:
@@ -283,7 +294,7 @@ def _recipe(
     ).checked()
 
 
-def _collect(subject: Model, sae: Sequence[str] | None) -> None:
+def _collect(subject: Model, sae: Sequence[str] | None, pool: Pool) -> None:
     """Makes the model's own atlas when there is none: there would be nothing to explain."""
     from ..atlas import collecting
     from ..atlas.store import MANIFEST
@@ -292,8 +303,10 @@ def _collect(subject: Model, sae: Sequence[str] | None) -> None:
     if (folder / MANIFEST).exists():
         return
     notes().print(f"There is no atlas of {subject.name} yet: it is collected first, once.", soft_wrap=True)
-    watch = Stages(notes(), _COLLECTING, lambda step: f"{step.done:,} of {step.total:,}")
-    watch.follow(collecting(subject, out=folder, autoencoders=sae or ()))
+    watch: Stages[CollectProgress] = Stages(
+        notes(), _COLLECTING, lambda step: f"{step.done:,} of {step.total:,}", lambda step: step.note
+    )
+    watch.follow(collecting(subject, out=folder, autoencoders=sae or (), pool=pool))
 
 
 def _amount(step: ExplainProgress) -> str:
@@ -311,7 +324,8 @@ def _amount(step: ExplainProgress) -> str:
 def _tell_plan(terminal: Console, plan: ExplainPlan) -> None:
     todo = plan.components - plan.done
     done = f" ({plan.done:,} are done already)" if plan.done else ""
-    terminal.print(Text(f"{todo:,} components to explain with {plan.llm}{done}."), soft_wrap=True)
+    by = f" by {plan.workers:,} workers" if plan.workers > 1 else ""
+    terminal.print(Text(f"{todo:,} components to explain with {plan.llm}{by}{done}."), soft_wrap=True)
     if not todo:
         return
     if not plan.requests:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ..atlas.components import Components
 from ..errors import UsageError
 from ..nodes import Node
+from ..pool import Desk
 from . import lookup
 from .llm.client import LLM
 from .recipe import Recipe
@@ -36,6 +37,14 @@ class Crew:
     def spent(self) -> Cost:
         """All that was asked."""
         return sum((llm.spent for llm in self.llms), Cost())
+
+    def at(self, desk: Desk) -> None:
+        """Have language models that were given away with the work ask at a desk."""
+        from .llm.distant import Away
+
+        for llm in self.llms:
+            if isinstance(llm, Away):
+                llm.desk = desk
 
     def scoring(self, component: Node) -> tuple[Scorer, ...]:
         """The scorers for this kind of component. Raises UsageError, saying why, when there are none of those named."""

@@ -1,44 +1,46 @@
 """Explaining many components: their examples read, words found, the best chosen, scored and kept.
 
-Each component is worked on by one thread from beginning to end and kept in one step, so that whatever ends the work
-loses none that is done; what language models had answered for the others is kept too, answer by answer
-(store/answers.py), and the same command goes on from there.
+Workers (worker.py) do the work, here or on a cluster, and this process alone keeps what comes of it: each component in
+one step as it ends, so that whatever ends the work loses none that is done. What language models had answered for the
+others is kept too, answer by answer (store/answers.py), and the same command goes on from there.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from threading import Event
+from typing import Any
 
-from .. import settings
 from ..atlas.components import Components
 from ..atlas.search import no_atlas
-from ..errors import BadNode, BudgetSpent, Cancelled, ClewError, LLMFailed, NothingToExplain, UnknownLLM, UsageError
+from ..errors import BadNode, BudgetSpent, ClewError, LLMFailed, NothingToExplain, UsageError
 from ..models.tape import Stop
 from ..nodes import Node
+from ..pool import Event as Happened
+from ..pool import Finished, Here, Note, Pool, Said
 from .crew import Crew, crew
 from .evidence import Evidence
+from .llm.desk import Desk, Question
 from .recipe import Recipe
-from .records import Cost, ExplainPlan, ExplainProgress, Explanation, Failure, Problem, Score, Subject
-from .roles import Draft, Estimate
+from .records import Cost, ExplainPlan, ExplainProgress, Explanation, Problem, Score, Stage, Subject
+from .roles import Estimate
 from .samples import gather
 from .selection import selected
 from .store.answers import Answers
 from .store.explanations import Explanations
 from .subjects import Subjects
+from .tasks import tasks_of
+from .worker import AtWork, Ended, Explained, ExplainWorker, GoOn, Stopped
 
-_HEARTBEAT = 0.5  # seconds after which it tells where it is, even if nothing ended
 _HOPELESS = 8  # components in a row that no language model answered for: then it stops, and goes on another time
 _SILENT = ("error", "timeout", "truncated")  # kinds of failures that a server that is gone makes
 _PROBED = 12  # components that a plan looks at, for all
 _WORDS = "fires on words that name a place or a thing, mostly at the end of a clause, and on the word before them " * 2
 """As long as explanations get: what a plan counts before there are any."""
-
-_Judged = list[tuple[Draft, float | None]]
-"""Drafts with their scores on the validation split, None where they are not defined or not needed."""
 
 
 def explaining(
@@ -48,12 +50,14 @@ def explaining(
     *,
     explanations: Explanations | None = None,
     redo: bool = False,
+    pool: Pool | None = None,
     stop: Stop | None = None,
 ) -> Iterator[ExplainProgress]:
     """Explain the components that `specs` name (selection.py), telling how far it is; the last progress is `finished`.
 
     Those that are explained and scored by the same recipe already are left out, unless `redo`. What goes wrong with one
-    component is kept as its problem and counted, and the others go on. Components need an atlas.
+    component is kept as its problem and counted, and the others go on. Components need an atlas. The workers of `pool`
+    do the work, by default this process alone; what they ask of endpoints goes through this one.
     Raises BadNode, NoAtlas, UsageError, UnknownLLM, BudgetSpent or LLMFailed (the language model answers no more; both
     after all that was under way is kept), BadDatabase, NoSpace or Cancelled.
     """
@@ -65,7 +69,7 @@ def explaining(
             parts.scoring(node)
         done = set() if redo else _done(nodes, components, recipe, parts, kept)
         todo = [node for node in nodes if node not in done]
-        yield from _Work(components, recipe, parts, kept, todo, stop).run()
+        yield from _Driver(components, recipe, parts, kept, todo, pool or Here(), stop).run()
 
 
 def planned(
@@ -75,6 +79,7 @@ def planned(
     *,
     explanations: Explanations | None = None,
     redo: bool = False,
+    pool: Pool | None = None,
     stop: Stop | None = None,
 ) -> ExplainPlan:
     """What `explaining` would take at most: the examples of up to twelve components are read, and stand for all.
@@ -95,7 +100,7 @@ def planned(
             for node, evidence in gather(components, probed, seed=recipe.seed, stop=stop):
                 if isinstance(evidence, Evidence):
                     takes += _estimate(node, evidence, recipe, parts)
-        share = len(todo) / max(len(probed), 1)
+        share, size = len(todo) / max(len(probed), 1), (pool or Here()).size
         requests, sent, received = (
             round(share * number) for number in (takes.requests, takes.prompt_tokens, takes.completion_tokens)
         )
@@ -113,6 +118,7 @@ def planned(
             completion_tokens=received,
             money=money,
             budget=recipe.budget,
+            workers=min(size, len(tasks_of(components, todo, size, recipe.seed))),
         )
 
 
@@ -184,8 +190,8 @@ def _check_of(explanation: Explanation, subject: Subject, node: Node) -> None:
         )
 
 
-class _Work:
-    """Components being explained, as many at once as requests may be."""
+class _Driver:
+    """Components being explained: tells workers what they may do, keeps what comes of it, and says how far it is."""
 
     def __init__(
         self,
@@ -194,138 +200,99 @@ class _Work:
         parts: Crew,
         kept: Explanations,
         todo: Sequence[Node],
+        pool: Pool,
         stop: Stop | None,
     ) -> None:
         self._components, self._recipe, self._parts, self._kept, self._todo = components, recipe, parts, kept, todo
-        self._asked_to_stop, self._ended = stop, Event()
+        self._pool, self._asked_to_stop, self._over = pool, stop, Event()
+        self._desk = Desk(parts.llms, self._stop)
         self._subjects = Subjects(components)
+        self._left = set(todo)
         self._done = self._failed = 0
         self._silent: list[str] = []  # what came instead of answers, since there was one
+        self._error: ClewError | None = None
+        self._begun = False
         self._started = time.monotonic()
 
     def run(self) -> Iterator[ExplainProgress]:
         """Tells how far it is as components end, and in between."""
         yield self._progress("read")
-        if not self._todo:
-            yield replace(self._progress("explain"), finished=True)
-            return
         # Without a language model it is all arithmetic: more threads only get in each other's way.
-        workers = self._recipe.concurrency if self._parts.llms else 1
-        evidence = gather(self._components, self._todo, seed=self._recipe.seed, stop=self._stop)
-        pending: dict[Future[Explanation | Problem], Node] = {}
-        error: ClewError | None = None
-        with ThreadPoolExecutor(workers, thread_name_prefix="clew-explain") as pool:
+        threads = -(-self._recipe.concurrency // self._pool.size) if self._parts.llms else 1
+        make = partial(ExplainWorker, self._components, self._recipe, self._parts, threads)
+        tasks = tasks_of(self._components, self._todo, self._pool.size, self._recipe.seed)
+        work = self._pool.work(make, tasks, desk=self._reply, left=self._left_of, stop=self._stop)
+        with closing(self._desk), closing(work) as events:
             try:
-                left = True
-                while left or pending:
-                    while left and error is None and len(pending) < 2 * workers:
-                        found = next(evidence, None)
-                        if not pending and not self._done + self._failed:
-                            self._started = time.monotonic()  # reading texts for all of them says nothing of the pace
-                        if found is None:
-                            left = False
-                        else:
-                            pending[pool.submit(self._one, *found)] = found[0]
-                    if error is not None:
-                        left = False
-                    if not pending:
-                        break
-                    ended, _ = wait(pending, _HEARTBEAT, FIRST_COMPLETED)
-                    if not ended:
-                        yield self._progress("explain")
-                    for future in ended:
-                        node = pending.pop(future)
-                        try:
-                            yield self._ended_with(node, future.result())
-                        except ClewError as raised:
-                            # Others under way are waited for: what they were answered is paid for.
-                            error = error or raised
-                            if isinstance(raised, Cancelled):
-                                raise
-                    if error is None and len(self._silent) >= _HOPELESS:
-                        error = self._hopeless()
+                for event in events:
+                    yield from self._heard(event)
             finally:
-                self._ended.set()
-                for future in pending:
-                    future.cancel()
-        if error is not None:
-            raise self._told(error)
+                self._over.set()
+        if self._error is not None:
+            raise self._told(self._error)
         yield replace(self._progress("explain"), finished=True)
 
     def _stop(self) -> bool:
-        return self._ended.is_set() or (self._asked_to_stop is not None and self._asked_to_stop())
+        return self._over.is_set() or (self._asked_to_stop is not None and self._asked_to_stop())
 
-    def _one(self, node: Node, evidence: Evidence | Failure) -> Explanation | Problem:
-        """One component from its examples to what is kept. Raises what ends all of the work."""
-        if isinstance(evidence, Failure):
-            return self._problem(node, "read", evidence)
+    def _reply(self, question: GoOn | Question) -> Any:
+        """What a worker is told at the desk."""
+        return self._error is None if isinstance(question, GoOn) else self._desk(question)
+
+    def _left_of(self, number: int, task: Sequence[Node]) -> Sequence[Node]:
+        """What is not kept yet of a task whose worker was lost."""
+        return [node for node in task if node in self._left]
+
+    def _heard(self, event: Happened[Ended | Stopped | AtWork]) -> Iterator[ExplainProgress]:
+        match event:
+            case Said(what=Ended() as ended):
+                # One that a lost worker told of may come a second time.
+                if ended.component in self._left:
+                    yield from self._ended(ended)
+            case Said(what=Stopped(error=error)):
+                self._error = self._error or error
+            case Said() if not self._begun:
+                self._begun = True
+                self._started = time.monotonic()  # reading texts for all of them says nothing of the pace
+            case Note(text=text):
+                yield replace(self._progress(), note=text)
+            case Finished():
+                pass
+            case _:
+                yield self._progress()
+
+    def _ended(self, ended: Ended) -> Iterator[ExplainProgress]:
+        """Keep a component's words, or its problem, and tell of it."""
         try:
-            return self._explained(node, evidence)
-        except LLMFailed as failed:
-            return self._problem(node, "explain", Failure(failed.kind, failed.message))
-        except UsageError as refused:  # words that the simulator cannot read
-            if isinstance(refused, UnknownLLM):
-                raise
-            return self._problem(node, "score", Failure("malformed", refused.message))
+            for problem in ended.besides:
+                self._problem(ended.component, problem)
+            if isinstance(ended.result, Problem):
+                self._problem(ended.component, ended.result)
+                latest = None
+            else:
+                latest = self._keep(ended.component, ended.result)
+        except ClewError as error:
+            self._error = self._error or error
+            return
+        self._left.discard(ended.component)
+        if isinstance(ended.result, Problem):
+            self._failed += 1
+            failure = ended.result.failure
+            silent = ended.result.stage == "explain" and failure.kind in _SILENT
+            self._silent = [*self._silent, failure.message] if silent else []
+            yield replace(self._progress("explain"), problem=ended.result)
+        else:
+            self._done += 1
+            self._silent = []
+            yield replace(self._progress("explain"), latest=latest)
+        if len(self._silent) >= _HOPELESS:
+            self._error = self._error or self._hopeless()
 
-    def _explained(self, node: Node, evidence: Evidence) -> Explanation | Problem:
-        recipe, parts = self._recipe, self._parts
-        found = [
-            draft
-            for variant in recipe.variants
-            for draft in parts.explainer.explain(evidence, variant, recipe.candidates, recipe.seed, self._stop)
-        ]
-        drafts = list({draft.text: draft for draft in found if isinstance(draft, Draft)}.values())
-        failures = [one for one in found if isinstance(one, Failure)]
-        if not drafts:
-            return self._problem(node, "explain", failures[0])
-        for failure in failures:
-            self._problem(node, "candidate", failure)
-        judged: _Judged = [(drafts[0], None)]
-        if len(drafts) > 1 or recipe.revisions:
-            judged = self._validated(drafts, evidence)
-        for turn in range(recipe.revisions):
-            judged = self._revised(node, judged, evidence, turn)
-        scores = [
-            scorer.score(judged[0][0].text, evidence, "test", recipe.seed, self._stop) for scorer in parts.scoring(node)
-        ]
-        return self._keep(node, evidence, judged, scores)
-
-    def _validated(self, drafts: Sequence[Draft], evidence: Evidence) -> _Judged:
-        """Drafts with their scores on the validation split, best first; one without a score comes last."""
-        seed = self._recipe.seed
-        return _best_first(
-            [
-                (draft, self._parts.validator.score(draft.text, evidence, "validate", seed, self._stop).value)
-                for draft in drafts
-            ]
-        )
-
-    def _revised(self, node: Node, judged: _Judged, evidence: Evidence, turn: int) -> _Judged:
-        """The best draft revised by what the subject does on texts that were proposed to test it."""
-        from .explainers.revision import revise
-
-        # Each round has a seed of its own: where one brought nothing, the next is to propose other texts.
-        seed = self._recipe.seed * settings.MAX_REVISIONS + turn
-        new = revise(self._parts.explainer, judged[0][0], evidence, self._components, seed=seed, stop=self._stop)
-        if isinstance(new, Failure):
-            self._problem(node, "revision", new)
-            return judged
-        if new.text in {draft.text for draft, _ in judged}:
-            return judged
-        return _best_first([*judged, *self._validated([new], evidence)])
-
-    def _keep(
-        self,
-        node: Node,
-        evidence: Evidence,
-        judged: _Judged,
-        scores: Sequence[Score],
-    ) -> Explanation:
+    def _keep(self, node: Node, explained: Explained) -> Explanation:
         """The best draft with its scores, and the others beside it. Words that are kept already get the scores."""
         atlas, subject = self._components.atlas, self._subjects.of(node)
         best: Explanation | None = None
-        for draft, validation in judged:
+        for draft, validation in explained.drafts:
             chosen = best is None
             explanation = Explanation(
                 subject=subject,
@@ -340,34 +307,23 @@ class _Work:
                 cost=draft.cost,
                 validation=validation,
                 cited=draft.cited,
-                scores=scores if chosen else (),
-                density=evidence.density,
+                scores=explained.scores if chosen else (),
+                density=explained.density,
             )
             added = self._kept.add(explanation)
             best = best or added
         assert best is not None
         return best
 
-    def _problem(self, node: Node, stage: str, failure: Failure) -> Problem:
-        problem = Problem(str(node), stage, failure)
+    def _problem(self, node: Node, problem: Problem) -> None:
         self._kept.problem(self._subjects.of(node), problem, self._parts.explainer.reference)
-        return problem
 
-    def _ended_with(self, node: Node, result: Explanation | Problem) -> ExplainProgress:
-        if isinstance(result, Explanation):
-            self._done += 1
-            self._silent = []
-            return replace(self._progress("explain"), latest=result)
-        self._failed += 1
-        silent = result.stage == "explain" and result.failure.kind in _SILENT
-        self._silent = [*self._silent, result.failure.message] if silent else []
-        return replace(self._progress("explain"), problem=result)
-
-    def _progress(self, stage: str) -> ExplainProgress:
+    def _progress(self, stage: Stage | None = None) -> ExplainProgress:
+        """How far it is; without a stage, in that which it is in."""
         ended, total = self._done + self._failed, len(self._todo)
         seconds = time.monotonic() - self._started
         left = seconds / ended * (total - ended) if ended else None
-        assert stage in ("read", "explain")
+        stage = stage or ("explain" if self._begun else "read")
         return ExplainProgress(stage, self._done, self._failed, total, self._parts.spent, left)
 
     def _hopeless(self) -> LLMFailed:
@@ -383,11 +339,6 @@ class _Work:
                 "All that was answered is kept: the same command with a larger budget goes on.",
             )
         return error
-
-
-def _best_first(judged: _Judged) -> _Judged:
-    """Drafts by their scores; one without comes last, and of equal ones the first stays first."""
-    return sorted(judged, key=lambda one: -2.0 if one[1] is None else one[1], reverse=True)
 
 
 def _done(nodes: Sequence[Node], components: Components, recipe: Recipe, parts: Crew, kept: Explanations) -> set[Node]:

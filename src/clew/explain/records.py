@@ -170,7 +170,8 @@ class Problem(Record):
 @dataclass(frozen=True)
 class ExplainPlan(Record):
     """What explaining would take, before anything is asked. `done` components are explained already with these
-    settings; `requests` and tokens are what the others need at most, answers that are known already not counted."""
+    settings; `requests` and tokens are what the others need at most, answers that are known already not counted.
+    `workers` is how many would do the work."""
 
     components: int
     done: int
@@ -182,12 +183,13 @@ class ExplainPlan(Record):
     completion_tokens: int
     money: float | None
     budget: int | None
+    workers: int
 
 
 @dataclass(frozen=True)
 class ExplainProgress(Record):
-    """How far explaining is: `done` and `failed` of `total` components; `latest` is the one that ended last. The last
-    progress has `finished`."""
+    """How far explaining is: `done` and `failed` of `total` components; `latest` is the one that ended last, `note` a
+    sentence on what happened to a worker. The last progress has `finished`."""
 
     stage: Stage
     done: int
@@ -197,6 +199,7 @@ class ExplainProgress(Record):
     seconds_left: float | None
     latest: Explanation | None = None
     problem: Problem | None = None
+    note: str | None = None
     finished: bool = False
 
 

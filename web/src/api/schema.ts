@@ -1652,6 +1652,7 @@ export interface components {
          * ExplainPlan
          * @description What explaining would take, before anything is asked. `done` components are explained already with these
          *     settings; `requests` and tokens are what the others need at most, answers that are known already not counted.
+         *     `workers` is how many would do the work.
          */
         ExplainPlan: {
             /** Components */
@@ -1674,12 +1675,14 @@ export interface components {
             money: number | null;
             /** Budget */
             budget: number | null;
+            /** Workers */
+            workers: number;
         };
         /**
          * ExplainProgress
          * @description How far explaining is: `done` and `failed` of `total` components, or scoring: of `total` scorers; `latest` is the
-         *     explanation that ended last. The last progress has `finished`, and comes as the event `done`: of a scoring it has
-         *     the explanation with its new scores and their strips.
+         *     explanation that ended last, `note` a sentence on what happened to a worker of a cluster. The last progress has
+         *     `finished`, and comes as the event `done`: of a scoring it has the explanation with its new scores and their strips.
          */
         ExplainProgress: {
             /**
@@ -1698,6 +1701,8 @@ export interface components {
             seconds_left: number | null;
             latest: components["schemas"]["Explanation"] | null;
             problem: components["schemas"]["Problem"] | null;
+            /** Note */
+            note: string | null;
             /** Finished */
             finished: boolean;
         };

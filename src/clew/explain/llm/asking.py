@@ -7,16 +7,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import replace
 from threading import Event, Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...errors import BudgetSpent, Cancelled, LLMFailed
 from ..records import Cost
-from ..store.answers import Answers
-from .budget import Ledger
+from .budget import Account
 from .client import Answer, Capabilities, Request
 from .waiting import given_up
 
 if TYPE_CHECKING:
+    from ...models.subject import SubjectModel
     from ...models.tape import Stop
 
 _LOOKS = 0.05  # seconds between two looks at whether to give up
@@ -39,6 +39,11 @@ class Asked(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
+    @property
+    def travels(self) -> SubjectModel | None:
+        """The model that goes along with work that is given to another process; None: it is asked from here."""
+        ...
+
     def send(self, request: Request, stop: Stop | None) -> Answer:
         """Raises LLMFailed, UnknownLLM, BudgetSpent or Cancelled."""
         ...
@@ -47,18 +52,31 @@ class Asked(Protocol):
     def close(self) -> None: ...
 
 
+class Memory(Protocol):
+    """What was answered before: store/answers.py."""
+
+    def known(self, asked: str, request: Request) -> Answer | None: ...
+    def keep(self, asked: str, reference: str, request: Request, answer: Answer) -> None: ...
+
+
 class Remembering:
     """The LLM of a model that is asked: its answers are kept the moment they come. See `LLM`."""
 
-    def __init__(self, asked: Asked, answers: Answers | None, ledger: Ledger) -> None:
+    def __init__(self, asked: Asked, answers: Memory | None, ledger: Account) -> None:
+        self.answers = answers
+        self.ledger = ledger
         self._asked = asked
-        self._answers = answers
-        self._ledger = ledger
         self._lock = Lock()
         self._under_way: dict[Request, Future[Answer]] = {}
 
     def __repr__(self) -> str:
         return f"LLM({self.reference})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels to another process as its reference, and asks at the desk of this one there."""
+        from .distant import arrived
+
+        return arrived, (self.reference, self._asked.travels)
 
     @property
     def reference(self) -> str:
@@ -70,7 +88,7 @@ class Remembering:
 
     @property
     def spent(self) -> Cost:
-        return self._ledger.spent
+        return self.ledger.spent
 
     def count(self, text: str) -> int:
         return self._asked.count(text)
@@ -88,7 +106,7 @@ class Remembering:
                     break
             answer = _awaited(other, stop)
             if answer is not None:
-                self._ledger.know()
+                self.ledger.know()
                 return replace(answer, known=True)
         try:
             answer = self._answer(request, stop)
@@ -133,14 +151,14 @@ class Remembering:
         return [each.result() for each in asked]
 
     def _answer(self, request: Request, stop: Stop | None) -> Answer:
-        if self._answers is None:
+        if self.answers is None:
             return self._asked.send(request, stop)
-        known = self._answers.known(self._asked.identity, request)
+        known = self.answers.known(self._asked.identity, request)
         if known is not None:
-            self._ledger.know()
+            self.ledger.know()
             return known
         answer = self._asked.send(request, stop)
-        self._answers.keep(self._asked.identity, self.reference, request, answer)
+        self.answers.keep(self._asked.identity, self.reference, request, answer)
         return answer
 
 

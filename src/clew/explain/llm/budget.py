@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Protocol
 
 from ...errors import BudgetSpent, UsageError
 from ..records import Cost
@@ -55,6 +56,16 @@ class Budget:
 _HINT = "All that was answered is kept and is not asked again: a larger budget goes on from here."
 
 
+class Account(Protocol):
+    """What a model is asked on: a Ledger, or one that another process keeps (distant.py)."""
+
+    @property
+    def spent(self) -> Cost: ...
+    def send(self) -> None: ...
+    def pay(self, prompt_tokens: int, completion_tokens: int) -> None: ...
+    def know(self) -> None: ...
+
+
 class Ledger:
     """What one model was asked, on a budget that others may share. Safe from several threads."""
 
@@ -68,14 +79,22 @@ class Ledger:
         with self._lock:
             return self._spent
 
+    def check(self) -> None:
+        """Raises BudgetSpent when nothing more may be sent."""
+        self._budget.check()
+
     def send(self) -> None:
         """A request is sent now. Raises BudgetSpent when it must not be."""
-        self._budget.check()
+        self.check()
         self._add(self._budget.cost(requests=1))
 
     def pay(self, prompt_tokens: int, completion_tokens: int) -> None:
         """What a request took."""
         self._add(self._budget.cost(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens))
+
+    def book(self, cost: Cost) -> None:
+        """What another process sent, and what that took, whose price is not known there."""
+        self._add(self._budget.cost(cost.requests, cost.known, cost.prompt_tokens, cost.completion_tokens))
 
     def know(self) -> None:
         """An answer was known already."""

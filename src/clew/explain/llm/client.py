@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from ...models.tape import Stop
 
 
+_BYTES = 4  # of a token, about
+
+
 @dataclass(frozen=True)
 class Message:
     """One turn of a chat."""
@@ -77,6 +80,11 @@ class Answer:
         if self.known:
             return Cost(known=1)
         return Cost(requests=1, prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens)
+
+
+def about(text: str) -> int:
+    """About as many tokens as a text has, where no tokenizer is at hand."""
+    return -(-len(text.encode("utf-8", "replace")) // _BYTES)
 
 
 def cost_of(answers: Iterable[Answer | LLMFailed]) -> Cost:

@@ -10,7 +10,7 @@ import tenacity
 from ...errors import LLMFailed, UnknownLLM
 from ..store.answers import Answers
 from .budget import Ledger
-from .client import Answer, Capabilities, Request
+from .client import Answer, Capabilities, Request, about
 from .dialect import Dialect
 from .probing import probe
 from .references import Reference
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 FIRST_WAIT = 0.5  # seconds before the second try, on average; twice that before the third, and so on
 _LONGEST_BACKOFF = 30.0  # seconds, where the server does not ask for more
 _PROBE_RETRIES = 2
-_BYTES = 4  # of a token, about
 
 
 class Endpoint:
     """What is asked over HTTP; safe from several threads, of which `concurrency` send at once."""
+
+    travels = None  # its limits hold for all who ask, so that one process does
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class Endpoint:
 
     def count(self, text: str) -> int:
         """About as many tokens as a text has."""
-        return -(-len(text.encode("utf-8", "replace")) // _BYTES)
+        return about(text)
 
     def send(self, request: Request, stop: Stop | None) -> Answer:
         """One answer, asked for as often as it takes. Raises LLMFailed, UnknownLLM, BudgetSpent or Cancelled."""

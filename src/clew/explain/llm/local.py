@@ -21,7 +21,7 @@ from ...models.fingerprint import fingerprint
 from ...models.subject import SubjectModel
 from ...models.tape import Stop
 from ...models.vocabulary import pieces
-from .budget import Ledger
+from .budget import Account
 from .client import Answer, Capabilities, Chances, Message, Request
 from .references import LOCAL
 from .replies import alternatives
@@ -36,10 +36,10 @@ class Local:
 
     concurrency = 1
 
-    def __init__(self, subject: SubjectModel, ledger: Ledger) -> None:
+    def __init__(self, subject: SubjectModel, ledger: Account) -> None:
         self.reference = f"{LOCAL}{subject.name}"
         self.identity = f"{self.reference} {fingerprint(subject)}"
-        self._subject = subject
+        self.travels = self._subject = subject
         self._ledger = ledger
         self._lock = Lock()
         self._ends = _ends(subject)

@@ -226,7 +226,8 @@ class Problem(Reply):
 
 class ExplainPlan(Reply):
     """What explaining would take, before anything is asked. `done` components are explained already with these
-    settings; `requests` and tokens are what the others need at most, answers that are known already not counted."""
+    settings; `requests` and tokens are what the others need at most, answers that are known already not counted.
+    `workers` is how many would do the work."""
 
     components: int
     done: int
@@ -238,12 +239,14 @@ class ExplainPlan(Reply):
     completion_tokens: int
     money: float | None
     budget: int | None
+    workers: int
 
 
 class ExplainProgress(Reply):
     """How far explaining is: `done` and `failed` of `total` components, or scoring: of `total` scorers; `latest` is the
-    explanation that ended last. The last progress has `finished`, and comes as the event `done`: of a scoring it has
-    the explanation with its new scores and their strips."""
+    explanation that ended last, `note` a sentence on what happened to a worker of a cluster. The last progress has
+    `finished`, and comes as the event `done`: of a scoring it has the explanation with its new scores and their strips.
+    """
 
     stage: Stage
     done: int
@@ -253,6 +256,7 @@ class ExplainProgress(Reply):
     seconds_left: float | None
     latest: Explanation | None
     problem: Problem | None
+    note: str | None
     finished: bool
 
 
