@@ -17,13 +17,13 @@ from clew.errors import UsageError
 from clew.pool import Desk
 
 # Two that start at the same moment on one machine take each other's ports.
-_LOCK = Path(tempfile.gettempdir()) / "clew-test-ray.lock"
+LOCK = Path(tempfile.gettempdir()) / "clew-test-ray.lock"
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Connection]:
     """The cluster that all tests of a module work on: two CPUs, so two workers."""
-    with FileLock(_LOCK):
+    with FileLock(LOCK):
         context = connected("local")
         connection = context.__enter__()
     yield connection
@@ -36,7 +36,7 @@ def simulated() -> Iterator[Any]:
     CPUs."""
     from ray.cluster_utils import Cluster
 
-    with FileLock(_LOCK):
+    with FileLock(LOCK):
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         made.add_node(num_cpus=2)
     yield made

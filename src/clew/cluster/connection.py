@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
@@ -47,10 +47,13 @@ class Machine:
 
 
 class Connection:
-    """A cluster that this process is connected to; `is_own`: it was started for it, on this machine alone."""
+    """A cluster that this process is connected to; `is_own`: it was started for it, on this machine alone.
 
-    def __init__(self, address: str, is_own: bool) -> None:
-        self.address, self.is_own = address, is_own
+    `names` are the addresses that it was asked for by, for which Ray may have another spelling.
+    """
+
+    def __init__(self, address: str, is_own: bool, names: Collection[str] = ()) -> None:
+        self.address, self.is_own, self.names = address, is_own, {address, *names}
         self._gone, self._closed = Event(), Event()
         Thread(target=self._watch, name="clew-head", daemon=True).start()
 
@@ -123,7 +126,7 @@ def connected(address: str, start: bool = True) -> Iterator[Connection]:
                     "Start one with ray start --head, or name one by its address; --ray auto starts one for a while.",
                 )
             _held = _connect(place)
-        elif address not in ("auto", _held.address) and not (address == "local" and _held.is_own):
+        elif address not in {"auto", *_held.names} and not (address == "local" and _held.is_own):
             raise UsageError(
                 f"This process works on the cluster at {_held.address} already.", "Wait for it, or name that one."
             )
@@ -137,6 +140,13 @@ def connected(address: str, start: bool = True) -> Iterator[Connection]:
             if _holders == 0:
                 _held = None
                 connection.close()
+
+
+def starts(address: str) -> bool:
+    """Whether work at an address would start a cluster of this machine alone. Raises UsageError or NoCluster."""
+    _library()
+    with _lock:
+        return _held is None and _place(address) is None
 
 
 def _place(address: str) -> str | None:
@@ -167,12 +177,16 @@ def _started_here() -> str | None:
 
 def _connect(place: str | None) -> Connection:
     ray = _library()
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+
     if ray.is_initialized():
         raise UsageError("This process is connected to Ray already.", "Call ray.shutdown() before.")
     if place is not None:
         host, _, port = place.rpartition(":")
         if not _answers(host.strip("[]"), int(port)):
             raise _absent(place)
+        # Ray shows the token that this machine has only to clusters that it finds by itself.
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     try:
         context = ray.init(
             address="local" if place is None else place,
@@ -188,7 +202,7 @@ def _connect(place: str | None) -> Connection:
         raise NoCluster(
             f"Ray could not be started on this machine: {_first_line(error)}", "Leave out --ray to work without it."
         ) from error
-    return Connection(context.address_info["gcs_address"], place is None)
+    return Connection(context.address_info["gcs_address"], place is None, () if place is None else (place,))
 
 
 def _library() -> Any:
