@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -114,3 +119,37 @@ def test_the_command_works_on_a_cluster(
     assert (document["explained"], document["failed"], document["plan"]["workers"]) == (8, 0, 2)
     alone = CliRunner().invoke(app, [*command[:-4], "--workers", "2"])
     assert alone.exit_code == 2 and "--ray" in alone.output
+
+
+def test_when_the_head_is_gone_it_says_so_and_the_same_command_goes_on(
+    simulated: Any, components: Components, scripted: Scripted, tmp_path: Path
+) -> None:
+    plain(scripted)
+    scripted.delay = 0.05
+    assert components.atlas is not None
+    address, environment = simulated.address, {**os.environ, "CLEW_HOME": str(tmp_path)}
+    command = [
+        sys.executable, "-m", "clew", "explain", str(components.subject.path), "-c", "neuron.1.0-11",
+        "--atlas", str(components.atlas.folder), "--llm", scripted.reference, "--json",
+    ]  # fmt: skip
+    process = subprocess.Popen([*command, "--ray", address], env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while len(scripted.asked) < 20 and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        scripted.delay = 1.0
+        simulated.head_node.kill_gcs_server()
+        _, said = process.communicate(timeout=90)
+    finally:
+        process.kill()
+    assert process.returncode == 1, said
+    assert f"The head node of the cluster at {address} is gone." in said
+    assert "the same command goes on from there" in said
+    scripted.delay = 0.0
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["failed"] == 0 and document["explained"] + document["plan"]["done"] == 12
+    texts = [asked.text for asked in scripted.asked]
+    assert len(texts) == len(set(texts)), "no answer is asked for twice"
