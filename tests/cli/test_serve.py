@@ -127,6 +127,7 @@ def test_a_taken_port_is_told_before_the_model_is_loaded(clew: Run) -> None:
         (("--model", "./nowhere", "--sae", "./nosae"), "There is no folder or file ./nosae"),
         (("--model", "./nowhere", "--llm", "qwen3@ftp://localhost"), "by http and https alone"),
         (("--reload", "--json"), "no one document"),
+        (("--model", "./nowhere", "--workers", "2"), "are those of a cluster"),
     ],
     ids=str,
 )

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,14 @@ def test_the_environment_names_the_cluster_of_auto(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RAY_ADDRESS", "elsewhere")
     with pytest.raises(UsageError, match="'elsewhere' is not"), connected("auto"):
         pass
+
+
+def test_a_cluster_keeps_the_names_that_it_was_asked_for_by(simulated: Any) -> None:
+    port = simulated.address.rpartition(":")[2]
+    with connected(f"localhost:{port}") as first, connected(f"localhost:{port}") as again:
+        assert again is first
+        with connected(first.address) as named:
+            assert named is first
 
 
 def test_one_connection_is_shared_and_another_cluster_refused(cluster: Connection) -> None:

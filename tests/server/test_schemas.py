@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from clew import records as shared
 from clew.atlas import records as atlas
+from clew.cluster import status as cluster
 from clew.debug import records
 from clew.explain import records as explain
 from clew.models import store
@@ -23,6 +24,7 @@ from clew.sae import records as sae
 from clew.server import attached, openapi
 from clew.server.schemas import atlas as atlas_schemas
 from clew.server.schemas import base, debugger, status
+from clew.server.schemas import cluster as cluster_schemas
 from clew.server.schemas import explain as explain_schemas
 from clew.server.schemas import sae as sae_schemas
 
@@ -32,14 +34,14 @@ NOT_SENT = (sae.Resampled, sae.ToyRun, sae.ToyReport, atlas.CollectPlan)
 NAMES: dict[type, str] = {sae.Histogram: "LatentHistogram"}
 RECORDS = [
     record
-    for module in (shared, records, atlas, sae, explain, attached)
+    for module in (shared, records, atlas, sae, explain, attached, cluster)
     for record in vars(module).values()
     if isinstance(record, type) and issubclass(record, shared.Record) and dataclasses.is_dataclass(record)
     if record.__module__ == module.__name__ and record not in NOT_SENT
 ]
 SCHEMAS = {
     schema.__name__: schema
-    for module in (base, status, debugger, atlas_schemas, sae_schemas, explain_schemas)
+    for module in (base, status, debugger, atlas_schemas, sae_schemas, explain_schemas, cluster_schemas)
     for schema in vars(module).values()
     if isinstance(schema, type) and issubclass(schema, BaseModel) and schema.__module__ == module.__name__
 }

@@ -23,6 +23,7 @@ from .. import __version__, settings
 from ..errors import PortInUse, UsageError
 from ..settings import DEFAULT_MODEL
 from .atlas import AtlasOption, located, opened
+from .cluster import GpusOption, RayOption, WorkersOption, check_options
 from .terminal import (
     DeviceOption,
     DtypeOption,
@@ -73,6 +74,9 @@ def serve(
         settings.HOST
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = settings.PORT,
+    ray: RayOption = None,
+    workers: WorkersOption = None,
+    gpus: GpusOption = None,
     open_page: Annotated[
         bool | None, typer.Option("--open/--no-open", help="Open the page in a browser.", show_default="on a desktop")
     ] = None,
@@ -83,7 +87,10 @@ def serve(
     reload: Annotated[bool, typer.Option("--reload", help="Restart when Clew's own code changes.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve the page and the API. Ctrl-C stops it."""
+    """Serve the page and the API. Ctrl-C stops it.
+
+    With --ray collecting, explaining and training run on a cluster, which is connected to when they begin.
+    """
     from ..explain.llm.references import read_reference
     from ..server.security import is_loopback
 
@@ -99,6 +106,7 @@ def serve(
         Atlas.open(located(atlas))  # one that is not there or damaged is told before the model is loaded
     for reference in llm or ():
         read_reference(reference)  # likewise what names no language model
+    check_options(ray, workers, gpus)
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     listening = _listen(host, port)
@@ -110,14 +118,14 @@ def serve(
     if reload:
         listening.close()
         options = {"name": model, "revision": revision, "device": device, "dtype": dtype, "token": token}
-        options |= {"atlas": atlas, "sae": sae, "llm": llm}
+        options |= {"atlas": atlas, "sae": sae, "llm": llm, "place": [ray, workers, gpus]}
         notes().print(f"Clew is on {url} and restarts when its code changes.", soft_wrap=True)
         _run_reloading(host, port, options)
         return
 
     with listening:
         subject = load(model, revision, device, dtype, sae)
-        app = _app(subject, token, atlas, sae or (), llm or ())
+        app = _app(subject, token, atlas, sae or (), llm or (), (ray, workers, gpus))
 
         def ready() -> None:
             if as_json:
@@ -134,21 +142,25 @@ def serve(
 def reloaded() -> FastAPI:
     """The application as uvicorn's reloader makes it anew, from what `serve --reload` left in the environment."""
     options: dict[str, Any] = json.loads(os.environ[_RELOADED])
-    token, atlas, sae, llm = (options.pop(name) for name in ("token", "atlas", "sae", "llm"))
-    return _app(load(**options), token, atlas, sae or (), llm or ())
+    token, atlas, sae, llm, place = (options.pop(name) for name in ("token", "atlas", "sae", "llm", "place"))
+    return _app(load(**options), token, atlas, sae or (), llm or (), place)
 
 
-def _app(model: Model, token: str | None, atlas: str | None, sae: Sequence[str], llm: Sequence[str]) -> FastAPI:
-    """The application.
+def _app(
+    model: Model, token: str | None, atlas: str | None, sae: Sequence[str], llm: Sequence[str], place: Sequence[Any]
+) -> FastAPI:
+    """The application; `place` is what --ray, --workers and --gpus-per-worker say.
 
     Raises WrongAtlas for an atlas of another model, WrongAutoencoder for such an autoencoder, UsageError for what names
     no language model; what ails the default atlas, the page says.
     """
     from ..server.app import create_app
+    from ..server.cluster import Cluster
 
     if atlas is not None:
         opened(model, atlas)
-    return create_app(model, token, atlas=None if atlas is None else located(atlas), autoencoders=sae, llms=llm)
+    folder = None if atlas is None else located(atlas)
+    return create_app(model, token, atlas=folder, autoencoders=sae, llms=llm, place=Cluster(*place))
 
 
 def _run(app: FastAPI, listening: socket.socket, ready: Any) -> None:

@@ -16,10 +16,11 @@ from . import errors
 from .answers import Answers
 from .attached import Attached
 from .browser import Browser
+from .cluster import Cluster
 from .events import describe
 from .explaining import Explaining
 from .jobs import Jobs
-from .routes import autoencoders, components, debugger, explanations, status
+from .routes import autoencoders, cluster, components, debugger, explanations, status
 from .schemas.base import ErrorReply
 from .security import BodyLimit, Guard, SecurityHeaders
 from .state import State
@@ -37,7 +38,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     413: {"model": ErrorReply, "description": "The body is over the limit."},
     422: {"model": ErrorReply, "description": "The question cannot be asked as it stands."},
     500: {"model": ErrorReply, "description": "The model's own numbers are not finite, or Clew has a fault."},
-    503: {"model": ErrorReply, "description": "Too many questions are waiting."},
+    503: {"model": ErrorReply, "description": "Too many questions are waiting, or the cluster is not there."},
 }
 _NO_ATLAS: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorReply, "description": "There is no atlas, and only one can answer."}
@@ -54,24 +55,26 @@ def create_app(
     atlas: Path | None = None,
     autoencoders: Sequence[str] = (),
     llms: Sequence[str] = (),
+    place: Cluster = Cluster(),
 ) -> FastAPI:
     """The server of one loaded model.
 
     Without a `token` it answers to loopback names only; with one it answers to any name, whoever has the token.
     `atlas` is the folder of the atlas to show and to collect into; by default the model's own under $CLEW_HOME.
     `autoencoders` are references of those to attach; raises what `Attached` raises for one that cannot be. `llms` are
-    references of language models that may be asked for words, without a `token` others too.
+    references of language models that may be asked for words, without a `token` others too. `place` is where
+    collecting, explaining and training are done.
     """
     attached = Attached(model, autoencoders, local=token is None)
-    browser = Browser(model, settings.atlas_of(model.name) if atlas is None else atlas, attached)
-    explaining = Explaining(model, browser, attached, llms, local=token is None)
+    browser = Browser(model, settings.atlas_of(model.name) if atlas is None else atlas, attached, place)
+    explaining = Explaining(model, browser, attached, llms, local=token is None, place=place)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         jobs, asking = Jobs(max_queue), Jobs(max_queue, _ASKING)
-        trainings = Trainings(model, local=token is None)
+        trainings = Trainings(model, local=token is None, place=place)
         answers = Answers(model, attached)
-        app.state.clew = State(model, jobs, asking, answers, browser, attached, trainings, explaining)
+        app.state.clew = State(model, jobs, asking, answers, browser, attached, trainings, explaining, place)
         yield
         asking.close()
         jobs.close()
@@ -114,6 +117,7 @@ def routed(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | No
     )
     api = APIRouter(prefix="/api")
     api.include_router(status.router, responses={code: _ERRORS[code] for code in (403, 500)})
+    api.include_router(cluster.router, responses={code: _ERRORS[code] for code in (403, 422, 500)})
     api.include_router(debugger.router, responses=_ERRORS)
     api.include_router(components.router, responses={**_ERRORS, **_NO_ATLAS})
     api.include_router(explanations.router, responses=_ERRORS)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Busy, ClewError, NoAtlas
 from .answers import encode
+from .cluster import Cluster
 from .events import event
 from .jobs import Stop
 from .remembered import Remembered
@@ -28,13 +29,13 @@ class Browser:
     """The components of one model, with the atlas in `folder` if there is one, and the latents of some of `attached`.
 
     The atlas is opened anew when another one lies there, whoever collected it; whoever has the old one goes on reading
-    it. `collecting` is held while the server collects one.
+    it. `collecting` is held while the server collects one, on the cluster `place` where it names one.
     """
 
-    def __init__(self, model: Model, folder: Path, attached: Attached) -> None:
+    def __init__(self, model: Model, folder: Path, attached: Attached, place: Cluster) -> None:
         from ..atlas.store import MANIFEST
 
-        self._model, self._folder, self._attached = model, folder, attached
+        self._model, self._folder, self._attached, self._place = model, folder, attached, place
         self.collecting = Lock()
         self._opened = Remembered(MANIFEST, self._open)
         self._lock = Lock()
@@ -84,18 +85,19 @@ class Browser:
         return encode({"total": found.total, "rows": found.to_dict()})
 
     def collect(self, asked: CollectRequest, stop: Stop) -> Iterator[bytes]:
-        """The events of a collection. Raises Busy while there is one."""
+        """The events of a collection. Raises Busy while there is one, and what the pool and `collecting` raise."""
         from ..atlas import collecting
 
         if not self.collecting.acquire(blocking=False):
             raise Busy("An atlas is being collected already.", "Wait until it is done, or cancel it.")
         try:
             autoencoders = list(self.components(asked.autoencoders).autoencoders.values())
-            for progress in collecting(
-                self._model, tokens=asked.tokens, seed=asked.seed, autoencoders=autoencoders, out=self._folder,
-                replace=asked.replace, stop=stop,
-            ):  # fmt: skip
-                yield event("progress", encode(progress.to_dict()))
+            with self._place.pool(f"collect {self._model.name}") as pool:
+                for progress in collecting(
+                    self._model, tokens=asked.tokens, seed=asked.seed, autoencoders=autoencoders, out=self._folder,
+                    replace=asked.replace, stop=stop, pool=pool,
+                ):  # fmt: skip
+                    yield event("progress", encode(progress.to_dict()))
         finally:
             self.collecting.release()
         atlas, _ = self._opened.of(self._folder)

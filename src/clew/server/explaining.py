@@ -22,6 +22,7 @@ from ..errors import Forbidden, UnknownExplanation, UsageError
 from ..explain.records import ScorerName, Variant
 from ..nodes import Node, parse
 from .answers import Answers, encode
+from .cluster import Cluster
 from .events import event
 from .jobs import Stop
 from .schemas.explain import BestRequest, ExplainRequest, ExportFormat, NodeExplainRequest, ScoreRequest
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from ..explain.store.explanations import Explanations
     from ..explain.store.search import Sort
     from ..explain.subjects import Subjects
+    from ..pool import Pool
     from .attached import Attached
     from .browser import Browser
 
@@ -44,14 +46,21 @@ class Explaining:
     """The explanations of one model.
 
     `given` are references of language models that every request may name (raises UnknownLLM for what is none); where
-    the server answers to this machine alone (`local`), a request may name any other. The database is opened when it is
-    first asked, and every method raises BadDatabase where that fails.
+    the server answers to this machine alone (`local`), a request may name any other. Many components are explained on
+    the cluster `place`, where it names one. The database is opened when it is first asked, and every method raises
+    BadDatabase where that fails.
     """
 
     def __init__(
-        self, model: Model, browser: Browser, attached: Attached, given: Sequence[str] = (), local: bool = True
+        self,
+        model: Model,
+        browser: Browser,
+        attached: Attached,
+        given: Sequence[str] = (),
+        local: bool = True,
+        place: Cluster = Cluster(),
     ) -> None:
-        self._model, self._browser, self._attached = model, browser, attached
+        self._model, self._browser, self._attached, self._place = model, browser, attached, place
         here = f"local:{model.name}"
         self._llms = list(dict.fromkeys(map(_uniform, [settings.LLM, here, *given])))
         self._local = local
@@ -91,24 +100,28 @@ class Explaining:
         return {"rows": [found[name].to_dict() for name in named if name in found]}
 
     def plan(self, asked: ExplainRequest, stop: Stop) -> dict[str, Any]:
-        """What explaining would take. Raises Forbidden and what `clew.explain.planned` raises."""
+        """What explaining would take. Raises Forbidden and what the pool and `clew.explain.planned` raise."""
         from ..explain.pipeline import planned
 
         components = self._with_atlas(asked.autoencoders)
         recipe = self._recipe(asked)
-        return planned(
-            components, asked.components, recipe, explanations=self._kept, redo=asked.redo, stop=stop
-        ).to_dict()
+        with self._pool as pool:
+            return planned(
+                components, asked.components, recipe, explanations=self._kept, redo=asked.redo, pool=pool, stop=stop
+            ).to_dict()
 
     def explain(self, asked: ExplainRequest, stop: Stop) -> Iterator[bytes]:
-        """The events of explaining. Raises Forbidden and what `clew.explain.explaining` raises."""
+        """The events of explaining. Raises Forbidden and what the pool and `clew.explain.explaining` raise."""
         from ..explain.pipeline import explaining
 
         components = self._with_atlas(asked.autoencoders)
         recipe = self._recipe(asked)
-        return _events(
-            explaining(components, asked.components, recipe, explanations=self._kept, redo=asked.redo, stop=stop)
-        )
+        with self._pool as pool:
+            yield from _events(
+                explaining(
+                    components, asked.components, recipe, explanations=self._kept, redo=asked.redo, pool=pool, stop=stop
+                )
+            )
 
     def score(self, asked: ScoreRequest, stop: Stop) -> Iterator[bytes]:
         """The events of scoring. Raises Forbidden and what `clew.explain.scoring` raises."""
@@ -272,6 +285,11 @@ class Explaining:
             if self._opened is None:
                 self._opened = Explanations()
             return self._opened
+
+    @property
+    def _pool(self) -> Pool:
+        """Who explains."""
+        return self._place.pool(f"explain {self._model.name}")
 
     @property
     def _subject(self) -> Subject:

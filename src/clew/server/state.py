@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from .answers import Answers
 from .attached import Attached
 from .browser import Browser
+from .cluster import Cluster
 from .explaining import Explaining
 from .jobs import Jobs
 from .trainings import Trainings
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class State:
-    """The model, its worker, its answers, components, autoencoders, trainings and explanations.
+    """The model, its worker, its answers, components, autoencoders, trainings and explanations, and the cluster.
 
-    `jobs` run the model, one at a time; those of `asking` wait for language models beside them. Kept in
-    `app.state.clew` while the app runs.
+    `jobs` run the model, one at a time; those of `asking` wait for others, language models or workers of the cluster,
+    beside them. Kept in `app.state.clew` while the app runs.
     """
 
     model: Model
@@ -34,6 +35,12 @@ class State:
     autoencoders: Attached
     trainings: Trainings
     explanations: Explaining
+    cluster: Cluster
+
+    @property
+    def collecting(self) -> Jobs:
+        """The jobs that an atlas is collected among."""
+        return self.jobs if self.cluster.address is None else self.asking
 
 
 async def _state(request: Request) -> State:

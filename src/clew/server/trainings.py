@@ -31,6 +31,7 @@ from ..sae.log import read_log
 from ..sae.records import TrainingState
 from . import references
 from .answers import encode
+from .cluster import Cluster
 from .events import event
 from .jobs import left
 
@@ -68,12 +69,13 @@ class Trainings:
     """The trainings of this machine, and the one that this server has started.
 
     `starting` is held while one is started. `local`: whether the server answers to this machine alone, and may be told
-    paths on it.
+    paths on it. Those that it starts run on the cluster `place`, where it names one.
     """
 
-    def __init__(self, model: Model, local: bool) -> None:
+    def __init__(self, model: Model, local: bool, place: Cluster) -> None:
         self._model = model
         self._local = local
+        self._place = place
         self._child: _Child | None = None
         self._closed = False
         self.starting = Lock()
@@ -145,6 +147,7 @@ class Trainings:
             options = [*self._model_options(), "--plan", "-", "--out", str(folder)]
             options += [] if asked.corpus is None else ["--corpus", asked.corpus]
             options += ["--replace"] if asked.replace else []
+            options += self._place.options()
             began = TrainingState(
                 asked.name, str(folder), "running", self._model.name, text.description,
                 [recipe.name for recipe in plan.recipes], 0, plan.steps * plan.batch, 0, _STARTING,

@@ -8,6 +8,7 @@ import type {
   Autoencoder,
   BestExplanations,
   Card,
+  Cluster,
   CoFirings,
   ComparedAnswers,
   Component,
@@ -81,6 +82,7 @@ export const api = {
     call<Alignment>("/api/align", { prompt, second, bos }, signal),
   pattern: (question: Question, head: string, signal?: AbortSignal) =>
     call<Pattern>("/api/pattern", { ...question, head }, signal),
+  cluster: (signal?: AbortSignal) => call<Cluster>("/api/cluster", undefined, signal),
   atlas: (signal?: AbortSignal) => call<AtlasStatus>("/api/atlas", undefined, signal),
   component: (id: string, among: Chosen, signal?: AbortSignal) =>
     call<Component>(componentPath(id, "", among), undefined, signal),

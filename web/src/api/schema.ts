@@ -38,6 +38,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cluster": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The machines of the cluster that work runs on, and what workers are at */
+        get: operations["cluster"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/tokens": {
         parameters: {
             query?: never;
@@ -1239,6 +1256,31 @@ export interface components {
             up: components["schemas"]["TokenScore"][];
         };
         /**
+         * Cluster
+         * @description The cluster that work of the page runs on.
+         */
+        Cluster: {
+            /**
+             * Ray
+             * @description The address that the server was started with; null: all work is done here.
+             */
+            ray: string | null;
+            /** @description null: the server was started without one, or one of this machine alone is started with the work. */
+            cluster: components["schemas"]["ClusterStatus"] | null;
+        };
+        /**
+         * ClusterStatus
+         * @description A cluster, by the address of its head node.
+         */
+        ClusterStatus: {
+            /** Address */
+            address: string;
+            /** Machines */
+            machines: components["schemas"]["MachineStatus"][];
+            /** Workers */
+            workers: components["schemas"]["WorkerStatus"][];
+        };
+        /**
          * CoFiring
          * @description Another component with `shared` of its top examples at the tokens where this one has its own.
          */
@@ -2243,6 +2285,26 @@ export interface components {
             key: boolean | null;
             /** Methods */
             methods: ("all_at_once" | "token_by_token" | "json" | "lookup")[] | null;
+        };
+        /**
+         * MachineStatus
+         * @description A machine that is part of the cluster: what it has, and what of that nobody uses. Memory is in bytes.
+         */
+        MachineStatus: {
+            /** Host */
+            host: string;
+            /** Is Head */
+            is_head: boolean;
+            /** Cpus */
+            cpus: number;
+            /** Cpus Free */
+            cpus_free: number;
+            /** Gpus */
+            gpus: number;
+            /** Gpus Free */
+            gpus_free: number;
+            /** Memory */
+            memory: number;
         };
         /**
          * ModelInfo
@@ -3992,6 +4054,27 @@ export interface components {
             /** Note */
             note: string | null;
         };
+        /**
+         * WorkerStatus
+         * @description A worker: the work it is part of, and its task by number (null: it waits for one) since so many seconds, after
+         *     `done` others. `memory` is what its process holds, in bytes. Only `work` is known of one that does not answer.
+         */
+        WorkerStatus: {
+            /** Work */
+            work: string;
+            /** Host */
+            host: string | null;
+            /** Process */
+            process: number | null;
+            /** Task */
+            task: number | null;
+            /** Done */
+            done: number | null;
+            /** Since */
+            since: number | null;
+            /** Memory */
+            memory: number | null;
+        };
     };
     responses: never;
     parameters: never;
@@ -4068,6 +4151,62 @@ export interface operations {
             };
             /** @description The model's own numbers are not finite, or Clew has a fault. */
             500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+        };
+    };
+    cluster: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Cluster"];
+                };
+            };
+            /** @description The Host, Origin or token is not one the server accepts. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The question cannot be asked as it stands. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description The model's own numbers are not finite, or Clew has a fault. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorReply"];
+                };
+            };
+            /** @description There is no cluster where the server was told of one. */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4162,7 +4301,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4258,7 +4397,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4354,7 +4493,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4450,7 +4589,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4546,7 +4685,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4642,7 +4781,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4738,7 +4877,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4834,7 +4973,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4930,7 +5069,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5035,7 +5174,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5140,7 +5279,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5242,7 +5381,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5334,7 +5473,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5430,7 +5569,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5528,7 +5667,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5629,7 +5768,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5727,7 +5866,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5825,7 +5964,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5923,7 +6062,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6019,7 +6158,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6115,7 +6254,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6211,7 +6350,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6313,7 +6452,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6414,7 +6553,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6512,7 +6651,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6608,7 +6747,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6722,7 +6861,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6848,7 +6987,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6974,7 +7113,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7097,7 +7236,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7220,7 +7359,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7352,7 +7491,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7453,7 +7592,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7552,7 +7691,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7648,7 +7787,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7742,7 +7881,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7834,7 +7973,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7928,7 +8067,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8011,7 +8150,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8116,7 +8255,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8218,7 +8357,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8304,7 +8443,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8418,7 +8557,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8518,7 +8657,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8610,7 +8749,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8706,7 +8845,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8801,7 +8940,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8894,7 +9033,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8983,7 +9122,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -9078,7 +9217,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -9164,7 +9303,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -9259,7 +9398,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorReply"];
                 };
             };
-            /** @description Too many questions are waiting. */
+            /** @description Too many questions are waiting, or the cluster is not there. */
             503: {
                 headers: {
                     [name: string]: unknown;

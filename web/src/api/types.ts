@@ -102,3 +102,9 @@ export type Source = Schemas["Source"];
 export type Overview = Schemas["Overview"];
 export type Group = Schemas["Group"];
 export type Bin = Schemas["Bin"];
+
+// The machines that work is spread over.
+export type Cluster = Schemas["Cluster"];
+export type ClusterStatus = Schemas["ClusterStatus"];
+export type ClusterMachine = Schemas["MachineStatus"];
+export type ClusterWorker = Schemas["WorkerStatus"];

@@ -31,6 +31,13 @@ const SHAPES = {
       <path d="m10 10 3.5 3.5" />
     </>
   ),
+  machines: (
+    <>
+      <rect x="2.5" y="2.5" width="11" height="4.5" rx="1" />
+      <rect x="2.5" y="9" width="11" height="4.5" rx="1" />
+      <path d="M5 4.75h.01M5 11.25h.01M8.5 4.75H11M8.5 11.25H11" />
+    </>
+  ),
   warning: <path d="M8 2.5 14.5 13.5h-13ZM8 6.5v3.25M8 11.5v.25" />,
 } as const satisfies Record<string, ReactNode>;
 

@@ -4,6 +4,8 @@ export interface LongWork<Progress> {
   running: boolean;
   /** null: nothing was said yet. */
   progress: Progress | null;
+  /** What happened to workers that it is spread over, from its beginning on. */
+  notes: readonly string[];
   error: Error | null;
   /** Gives up what is under way, and starts `work`, which says how far it is and ends when the signal does. */
   begin: (work: (tell: (progress: Progress) => void, signal: AbortSignal) => Promise<unknown>) => void;
@@ -11,9 +13,10 @@ export interface LongWork<Progress> {
 }
 
 /** Work of the server that lasts as long as its connection, one piece at a time; leaving the page ends it. */
-export function useLongWork<Progress>(): LongWork<Progress> {
+export function useLongWork<Progress extends object>(): LongWork<Progress> {
   const [running, setRunning] = useState(false);
   const [progress, setProgress] = useState<Progress | null>(null);
+  const [notes, setNotes] = useState<readonly string[]>([]);
   const [error, setError] = useState<Error | null>(null);
   const connection = useRef<AbortController>(undefined);
   useEffect(() => () => connection.current?.abort(), []);
@@ -23,8 +26,14 @@ export function useLongWork<Progress>(): LongWork<Progress> {
     connection.current = own;
     setRunning(true);
     setProgress(null);
+    setNotes([]);
     setError(null);
-    work(setProgress, own.signal)
+    const tell = (latest: Progress) => {
+      setProgress(latest);
+      const note = "note" in latest ? latest.note : null;
+      if (typeof note === "string") setNotes((before) => [...before, note]);
+    };
+    work(tell, own.signal)
       .catch((reason: Error) => {
         if (!own.signal.aborted) setError(reason);
       })
@@ -33,5 +42,5 @@ export function useLongWork<Progress>(): LongWork<Progress> {
       });
   }, []);
   const cancel = useCallback(() => connection.current?.abort(), []);
-  return { running, progress, error, begin, cancel };
+  return { running, progress, notes, error, begin, cancel };
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { amount, count, percent, reached, seconds, short, signed, timeLeft } from "./number";
+import { amount, bytes, count, percent, reached, seconds, short, signed, timeLeft } from "./number";
 
 describe("signed", () => {
   test.each([
@@ -64,4 +64,13 @@ test("only all of some work is 100%", () => {
     "100%",
   ]);
   expect([reached(0, 0), reached(0.296, 1)]).toEqual(["0%", "29.0%"]);
+});
+
+test("bytes have their unit apart", () => {
+  expect([bytes(0), bytes(950), bytes(1_536_000_000), bytes(999_960)]).toEqual([
+    "0 B",
+    "950 B",
+    "1.54 GB",
+    "1 MB",
+  ]);
 });

@@ -34,6 +34,11 @@ export function short(value: number): string {
   return String(Number(value.toPrecision(3)));
 }
 
+/** A number of bytes, three significant digits at most: "950 B", "1.5 GB". */
+export function bytes(value: number): string {
+  return `${short(value).replace(/(\D?)$/, " $1")}B`;
+}
+
 /** A share between 0 and 1 in percent, three significant digits: "92.1%", "0.0123%". It has no sign to show. */
 export function percent(share: number): string {
   return share === 0 ? "0%" : `${threeDigits(share * 100)}%`;

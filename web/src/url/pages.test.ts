@@ -17,6 +17,8 @@ test.each([
   ["/c/a/b", { page: "debugger" }],
   ["/explanations", { page: "explanations" }],
   ["/explanations/", { page: "explanations" }],
+  ["/cluster", { page: "cluster" }],
+  ["/cluster/", { page: "cluster" }],
   ["/saes", { page: "autoencoders" }],
   ["/saes/", { page: "autoencoders" }],
   ["/saes/trainings", { page: "autoencoders" }],

@@ -9,12 +9,13 @@ export type Route =
   | { page: "autoencoders" }
   | { page: "autoencoder"; name: string }
   | { page: "train" }
-  | { page: "training"; name: string };
+  | { page: "training"; name: string }
+  | { page: "cluster" };
 
 /** The pages that are about autoencoders. */
 export const OF_AUTOENCODERS: readonly Route["page"][] = ["autoencoders", "autoencoder", "train", "training"];
 /** The pages that are about no prompt. */
-export const WITHOUT_PROMPT: readonly Route["page"][] = [...OF_AUTOENCODERS, "explanations"];
+export const WITHOUT_PROMPT: readonly Route["page"][] = [...OF_AUTOENCODERS, "explanations", "cluster"];
 
 /** The page of a path. The debugger answers for every path that no other page has. */
 export function readRoute(path: string): Route {
@@ -22,6 +23,7 @@ export function readRoute(path: string): Route {
   if (component !== undefined) return { page: "component", id: unescaped(component) };
   if (/^\/search\/?$/.test(path)) return { page: "search" };
   if (/^\/explanations\/?$/.test(path)) return { page: "explanations" };
+  if (/^\/cluster\/?$/.test(path)) return { page: "cluster" };
   const training = /^\/saes\/trainings\/([^/]+)\/?$/.exec(path)?.[1];
   if (training !== undefined) return { page: "training", name: unescaped(training) };
   if (/^\/saes\/train\/?$/.test(path)) return { page: "train" };
@@ -77,6 +79,7 @@ export function searchAddress(asked: Asked | null): string {
 
 export const AUTOENCODERS = "/saes";
 export const EXPLANATIONS = "/explanations";
+export const CLUSTER = "/cluster";
 export const TRAIN = "/saes/train";
 
 /** The address of what an autoencoder is worth; one of a training is named TRAINING/NAME. */

@@ -161,4 +161,4 @@ async def search_pushed(request: Request, body: PushSearch, shared: Shared) -> R
     summary="Collect an atlas from the text that ships with Python; events progress and done",
 )
 async def collect(request: Request, body: CollectRequest, shared: Shared) -> Response:
-    return EventStream(await shared.jobs.stream(request, lambda stop: shared.browser.collect(body, stop)))
+    return EventStream(await shared.collecting.stream(request, lambda stop: shared.browser.collect(body, stop)))

@@ -23,7 +23,7 @@ export function useCollecting(): Collection {
 /** Keeps a collection going while pages change: the server stops one whose connection closes. */
 export function Collecting({ children }: { children: ReactNode }) {
   const client = useQueryClient();
-  const { running, progress, error, begin: start, cancel } = useLongWork<CollectProgress>();
+  const { running, progress, notes, error, begin: start, cancel } = useLongWork<CollectProgress>();
   const begin = useCallback(
     (tokens: number, replace: boolean, among: Chosen) =>
       start(async (tell, signal) => {
@@ -41,8 +41,8 @@ export function Collecting({ children }: { children: ReactNode }) {
     [client, start],
   );
   const value = useMemo(
-    () => ({ running, progress, error, begin, cancel }),
-    [running, progress, error, begin, cancel],
+    () => ({ running, progress, notes, error, begin, cancel }),
+    [running, progress, notes, error, begin, cancel],
   );
   return <Context value={value}>{children}</Context>;
 }

@@ -1,12 +1,13 @@
 import { Button } from "../../components/Button";
 import { ProgressBar } from "../../components/ProgressBar";
+import { WorkerNotes } from "../../components/WorkerNotes";
 import { count, timeLeft } from "../../format/number";
 import { useCollecting } from "./Collecting";
 import { STAGES, shareDone } from "./progress";
 
 /** How far the collection is that this page began, and the way to end it. */
 export function CollectionProgress() {
-  const { progress, cancel } = useCollecting();
+  const { progress, notes, cancel } = useCollecting();
   return (
     <div className="flex flex-col gap-1.5">
       <ProgressBar label="Collecting" done={progress && 100 * shareDone(progress)} total={100} />
@@ -31,6 +32,7 @@ export function CollectionProgress() {
           Cancel
         </Button>
       </div>
+      <WorkerNotes notes={notes} />
     </div>
   );
 }

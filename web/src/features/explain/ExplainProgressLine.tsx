@@ -1,12 +1,13 @@
 import { Button } from "../../components/Button";
 import { Notice } from "../../components/Notice";
 import { ProgressBar } from "../../components/ProgressBar";
+import { WorkerNotes } from "../../components/WorkerNotes";
 import { count, short, timeLeft } from "../../format/number";
 import { useExplaining } from "./Explaining";
 
 /** How far the explaining is that this page began, what came of the last one, and the way to end it. */
 export function ExplainProgressLine() {
-  const { running, progress, error, cancel } = useExplaining();
+  const { running, progress, notes, error, cancel } = useExplaining();
   const ended = progress && progress.done + progress.failed;
   if (running)
     return (
@@ -37,6 +38,7 @@ export function ExplainProgressLine() {
             Cancel
           </Button>
         </div>
+        <WorkerNotes notes={notes} />
       </div>
     );
   return (
@@ -53,6 +55,7 @@ export function ExplainProgressLine() {
           )}
         </p>
       )}
+      <WorkerNotes notes={notes} />
     </>
   );
 }

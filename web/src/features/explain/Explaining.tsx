@@ -24,7 +24,7 @@ export function useExplaining(): Work {
 export function Explaining({ children }: { children: ReactNode }) {
   const client = useQueryClient();
   const [asked, setAsked] = useState<ExplainRequest | null>(null);
-  const { running, progress, error, begin: start, cancel } = useLongWork<ExplainProgress>();
+  const { running, progress, notes, error, begin: start, cancel } = useLongWork<ExplainProgress>();
   const begin = useCallback(
     (wanted: ExplainRequest) => {
       setAsked(wanted);
@@ -51,8 +51,8 @@ export function Explaining({ children }: { children: ReactNode }) {
     [client, start],
   );
   const value = useMemo(
-    () => ({ asked, running, progress, error, begin, cancel }),
-    [asked, running, progress, error, begin, cancel],
+    () => ({ asked, running, progress, notes, error, begin, cancel }),
+    [asked, running, progress, notes, error, begin, cancel],
   );
   return <Context value={value}>{children}</Context>;
 }

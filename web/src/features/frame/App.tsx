@@ -12,6 +12,7 @@ import {
   WITHOUT_PROMPT,
 } from "../../url/route";
 import { Collecting } from "../atlas/Collecting";
+import { ClusterPage } from "../cluster/ClusterPage";
 import { ComponentPage } from "../component/ComponentPage";
 import { DebuggerPage } from "../debugger/DebuggerPage";
 import { Explaining } from "../explain/Explaining";
@@ -88,6 +89,8 @@ function Page({ route }: { route: Route }) {
       return <TrainPage />;
     case "training":
       return <TrainingPage key={route.name} name={route.name} />;
+    case "cluster":
+      return <ClusterPage />;
     case "debugger":
       return <DebuggerPage />;
   }

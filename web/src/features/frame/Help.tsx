@@ -49,6 +49,10 @@ const KEYS: Record<Route["page"], Keys> = {
     ["Enter or c", "the component’s page"],
   ],
   training: [["l", "losses, FVU and L0 on a logarithmic axis"]],
+  cluster: [
+    ["j / k", "next / previous worker"],
+    ["/", "filter the workers"],
+  ],
   train: [],
 };
 
@@ -61,6 +65,7 @@ const TITLES: Record<Route["page"], string> = {
   training: "A training",
   explanations: "Explanations of a model",
   train: "A new training",
+  cluster: "The cluster",
 };
 
 const WORDS = [
@@ -173,6 +178,7 @@ const PAGES = [
   "autoencoder",
   "training",
   "explanations",
+  "cluster",
 ] as const satisfies readonly Route["page"][];
 
 function KeyList({ title, keys }: { title: string; keys: Keys }) {

@@ -13,6 +13,7 @@ import { readComponent } from "../../url/ids";
 import {
   type Asked,
   AUTOENCODERS,
+  CLUSTER,
   componentAddress,
   EXPLANATIONS,
   OF_AUTOENCODERS,
@@ -94,6 +95,17 @@ export function TopBar({
             ),
           }))}
         />
+        <Link
+          href={CLUSTER}
+          aria-label="Cluster"
+          aria-current={page === "cluster" ? "page" : undefined}
+          title="The cluster that work runs on: its machines and workers"
+          className={`inline-flex size-6.5 items-center justify-center rounded ${
+            page === "cluster" ? "bg-raised text-ink" : "text-ink-2 hover:bg-raised hover:text-ink"
+          }`}
+        >
+          <Icon name="machines" />
+        </Link>
         <Button look="bare" onClick={onHelp} aria-label="Help" title="Help (?)" className="font-semibold">
           ?
         </Button>

@@ -5,7 +5,7 @@ import { Button, CopyButton } from "../../components/Button";
 import { Link } from "../../components/Link";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
-import { count, short } from "../../format/number";
+import { bytes, count, short } from "../../format/number";
 import { trainingAddress } from "../../url/route";
 import type { TrainForm } from "../../url/trainForm";
 import { costOf } from "./cost";
@@ -73,7 +73,7 @@ export function TrainSummary({
             <Fact
               name="memory"
               title="Weights, gradients and Adam’s moments, besides the model"
-              value={`${short(cost.bytes).replace(/(\D?)$/, " $1")}B`}
+              value={bytes(cost.bytes)}
             />
             <Fact
               name="a token"
