@@ -158,12 +158,12 @@ def test_a_limit_of_the_server_holds_for_all_workers(
     components: Components, databases: list[Explanations], scripted: Scripted
 ) -> None:
     plain(scripted)
-    scripted.faults.extend([sensible] * 20 + [server.status(429, retry_after="1")])
+    scripted.faults.extend([sensible] * 20 + [server.status(429, retry_after="3")])
     run(components, FEW, Recipe(llm=scripted.reference, concurrency=4), databases[0], Elsewhere())
     refused = scripted.asked[20]
-    # Those that were on their way at that moment came right after it, and for a second no other.
+    # Those that were on their way at that moment came right after it, and for three seconds no other.
     after = [asked.at - refused.at for asked in scripted.asked[21:]]
-    assert not [late for late in after if 0.3 < late < 0.9] and max(after) > 1
+    assert not [late for late in after if 1 < late < 2.9] and max(after) > 3
 
 
 def test_a_budget_is_that_of_all_workers(
