@@ -407,3 +407,23 @@ def test_a_model_whose_weights_are_not_numbers_is_told(
     finally:
         weight[3, 3] = before
     assert not (tmp_path / "atlas").exists()
+
+
+def test_a_model_whose_modules_are_dispatched_gives_the_same_bytes(
+    tiny: Callable[[str], Model], corpus: str, tmp_path: Path
+) -> None:
+    """As the layers of a model that is dealt to several GPUs are: accelerate's hooks are around every module."""
+    from accelerate import dispatch_model
+
+    from clew.debug import load
+
+    model = tiny("gemma2")
+    list(collecting(model, corpus, out=tmp_path / "plain", **SETTINGS))
+    other = load(str(model.path))
+    cpu = torch.device("cpu")
+    places: dict[str, str | int | torch.device] = {f"model.layers.{layer}": cpu for layer in range(3)}
+    places |= {"model.embed_tokens": cpu, "model.norm": cpu, "model.rotary_emb": cpu, "lm_head": cpu}
+    dispatch_model(other.subject.hf, device_map=places, main_device=cpu, force_hooks=True)
+    assert any(hasattr(module, "_hf_hook") for module in other.subject.hf.modules())
+    list(collecting(other, corpus, out=tmp_path / "dispatched", **SETTINGS))
+    assert content(tmp_path / "dispatched") == content(tmp_path / "plain")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from ..errors import UsageError
 from ..models.subject import SubjectModel
 from ..nodes import Node
@@ -15,6 +17,11 @@ from .observation import Autoencoders, Block
 def block_of(autoencoder: Autoencoder) -> Block:
     """The latents are named after the site that they write."""
     return Node("latent", autoencoder.writes.layer, part=autoencoder.writes.name)
+
+
+def device_of(subject: SubjectModel, autoencoder: Autoencoder) -> torch.device:
+    """Where an autoencoder meets what it reads."""
+    return subject.anatomy.layers[autoencoder.reads.layer].device
 
 
 def own(model: object, given: Sequence[Given] | None) -> Sequence[Given]:
@@ -38,5 +45,5 @@ def attached(subject: SubjectModel, given: Sequence[Given]) -> Autoencoders:
                 "have the same names.",
                 "Attach one of them.",
             )
-        found[block] = autoencoder.to(subject.device)
+        found[block] = autoencoder.to(device_of(subject, autoencoder))
     return {block: found[block] for block in sorted(found, key=lambda block: (block.layer, block.part))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import torch
@@ -45,6 +45,10 @@ class Batch:
     start: Int[Tensor, " b"]
     drawn: Int[Tensor, " b"]
     ids: Int[Tensor, "b t"]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
 
     def part(self, at: slice) -> Batch:
         """Some of the contexts."""

@@ -24,6 +24,7 @@ from ..models.tape import Stop
 from ..pool import Desk, Here, Note, Pool, Said, nobody, whole
 from . import partial
 from .assignment import assignment
+from .attached import device_of
 from .observation import Autoencoders
 from .plan import Plan
 from .records import CollectPlan
@@ -117,7 +118,7 @@ class Prober:
         self, subject: SubjectModel, plan: Plan, contexts: Contexts, autoencoders: Autoencoders, folder: Path
     ) -> None:
         self._subject, self._plan, self._contexts, self._folder = subject, plan, contexts, folder
-        self._autoencoders = {block: one.to(subject.device) for block, one in autoencoders.items()}
+        self._autoencoders = {block: one.to(device_of(subject, one)) for block, one in autoencoders.items()}
 
     def do(self, task: None, desk: Desk, stop: Stop) -> Iterator[Probe]:
         """Raises NotFinite, NoSpace or Cancelled."""

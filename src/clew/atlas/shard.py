@@ -18,6 +18,7 @@ from ..nodes import Node
 from ..pool import Desk
 from ..sae.autoencoder import Autoencoder
 from . import partial
+from .attached import device_of
 from .blocks import Batch, HeadBlock, LatentBlock, NeuronBlock
 from .observation import Autoencoders, Block, Heads, observe
 from .plan import Plan, lots, site_of
@@ -33,7 +34,7 @@ class Collector:
         self, subject: SubjectModel, plan: Plan, contexts: Contexts, autoencoders: Autoencoders, shards: Path
     ) -> None:
         self._subject, self._plan, self._contexts = subject, plan, contexts
-        self._autoencoders = {block: one.to(subject.device) for block, one in autoencoders.items()}
+        self._autoencoders = {block: one.to(device_of(subject, one)) for block, one in autoencoders.items()}
         self._shards = shards
 
     def do(self, task: tuple[int, int], desk: Desk, stop: Stop) -> Iterator[int]:
@@ -56,13 +57,14 @@ class Shard:
     ) -> None:
         self._subject, self._plan, self._contexts = subject, plan, contexts
         self._autoencoders = autoencoders
-        device, keep, length = subject.device, plan.keep, plan.length
+        keep, length = plan.keep, plan.length
         self._heads: dict[Block, HeadBlock] = {}
         self._neurons: dict[Block, NeuronBlock] = {}
         self._latents: dict[Block, LatentBlock] = {}
         for block in plan.blocks:
             assert block.layer is not None
             layer = subject.anatomy.layers[block.layer]
+            device = layer.device
             match block.kind:
                 case "attn":
                     width = layer.head_out().shape[1]
@@ -70,7 +72,8 @@ class Shard:
                 case "neuron":
                     self._neurons[block] = NeuronBlock(layer.n_neurons, keep, length, device)
                 case _:
-                    self._latents[block] = LatentBlock(autoencoders[block], keep, length, device)
+                    of = autoencoders[block]
+                    self._latents[block] = LatentBlock(of, keep, length, device_of(subject, of))
         numbers = np.arange(len(contexts))
         self._lots = lots(plan.seed, numbers, 0)
         self._drawn = np.isin(numbers, np.argsort(self._lots, kind="stable")[: keep.random])
@@ -79,19 +82,14 @@ class Shard:
 
     def see(self, first: int, end: int, stop: Stop | None = None) -> None:
         """Run the contexts [first, end) and collect from them. Raises Cancelled, asked layer by layer."""
-        device = self._subject.device
         at = slice(first, end)
-
-        def on_device(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(values).to(device)
-
         batch = Batch(
-            context=torch.arange(first, end, device=device),
-            lot=on_device(self._lots[at]),
-            start=on_device(self._starts[at]),
-            drawn=on_device(self._drawn[at]),
-            ids=self._contexts.batch(first, end - first).to(device),
-        )
+            context=torch.arange(first, end),
+            lot=torch.from_numpy(self._lots[at]),
+            start=torch.from_numpy(self._starts[at]),
+            drawn=torch.from_numpy(self._drawn[at]),
+            ids=self._contexts.batch(first, end - first),
+        ).to(self._subject.device)
         observer = _BatchObserver(batch, self._heads, self._neurons, self._latents)
         observe(self._subject, batch.ids, self._plan.blocks, observer, self._autoencoders, stop)
 
@@ -113,14 +111,23 @@ class _BatchObserver:
         neurons: dict[Block, NeuronBlock],
         latents: dict[Block, LatentBlock],
     ) -> None:
-        self._batch, self._heads, self._neurons, self._latents = batch, heads, neurons, latents
+        self._heads, self._neurons, self._latents = heads, neurons, latents
+        self._batches = {batch.ids.device: batch}  # a model that is split has layers elsewhere
 
     def heads(self, heads: Heads) -> None:
         block = Node("attn", heads.layer.index)
-        self._heads[block].see(self._batch, heads, f"What heads write in layer {block.layer}")
+        batch = self._on(heads.pattern.device)
+        self._heads[block].see(batch, heads, f"What heads write in layer {block.layer}")
 
     def neurons(self, block: Block, activation: Float[Tensor, "b t n"]) -> None:
-        self._neurons[block].see(self._batch, activation, f"The activation of neurons in layer {block.layer}")
+        self._neurons[block].see(
+            self._on(activation.device), activation, f"The activation of neurons in layer {block.layer}"
+        )
 
     def latents(self, block: Block, autoencoder: Autoencoder, x: Float[Tensor, "b t w"]) -> None:
-        self._latents[block].see(self._batch, x, f"The activation of latents at {block.site}")
+        self._latents[block].see(self._on(x.device), x, f"The activation of latents at {block.site}")
+
+    def _on(self, device: torch.device) -> Batch:
+        if device not in self._batches:
+            self._batches[device] = next(iter(self._batches.values())).to(device)
+        return self._batches[device]

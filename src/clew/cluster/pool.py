@@ -16,6 +16,7 @@ from itertools import count
 from typing import Any, Generic, Self, TypeVar
 
 from ..errors import Cancelled, ClewError, NotShared, UsageError, WorkersLost
+from ..models.subject import SPLIT
 from ..models.tape import Stop
 from ..pool import Desk, Event, Finished, Note, Said, Waiting, Worker
 from .connection import Connection, connected
@@ -157,7 +158,7 @@ class _Shift(Generic[Task, What]):
             number = next(self.numbers)
             name = f"{self.title}{SIGN}{time.time_ns():x} {number}"
             actor: Any = hand(Hand).options(**at, name=name, max_restarts=0, max_task_retries=0)
-            actor = actor.remote(self.title, "cuda" if self.share.gpus else "cpu", self.share.cpus)
+            actor = actor.remote(self.title, _device(self.share), self.share.cpus)
             self.hired.append(_Hired(number, actor, actor.place.remote()))
 
     def _give(self) -> None:
@@ -250,6 +251,11 @@ class _Shift(Generic[Task, What]):
         """What a worker raised, with the machine named where that explains it."""
         place = worker.place
         return error if place is None or place.node == self.connection.node else unseen(error, place.host)
+
+
+def _device(share: Share) -> str:
+    """Where a worker's model is: on its GPU, or dealt to those that it has."""
+    return "cpu" if share.gpus == 0 else "cuda" if share.gpus == 1 else SPLIT
 
 
 def unseen(error: ClewError, host: str) -> ClewError:

@@ -162,6 +162,11 @@ class Layer:
     parallel: bool
 
     @property
+    def device(self) -> torch.device:
+        """Where its weights are, which of a model that is split is not where others' are."""
+        return self.attn_out.by_input.device
+
+    @property
     def n_neurons(self) -> int:
         return self.mlp_out.by_input.shape[0]
 

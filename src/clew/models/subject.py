@@ -26,6 +26,7 @@ from .store import resolve
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+SPLIT = "split"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -144,11 +145,14 @@ def load_subject(
 ) -> SubjectModel:
     """Load a model by name, hub id, folder or .gguf file, pulling it first if need be.
 
-    `device` is cpu, cuda, cuda:N or mps (default: cpu); `dtype` float32 (default), bfloat16 or float16.
+    `device` is cpu, cuda, cuda:N or mps (default: cpu); `dtype` float32 (default), bfloat16 or float16. With the device
+    SPLIT the layers are dealt to all GPUs that this process has: what is read layer by layer (collecting, training,
+    reading texts) works with that, and nothing else.
     Raises UnknownFamily, BadModel, UsageError and what `store.resolve` raises.
     """
     start = time.perf_counter()
-    torch_device, torch_dtype = _device(device), _dtype(dtype)
+    is_split = device == SPLIT and torch.cuda.is_available()
+    torch_device, torch_dtype = _device("cuda" if device == SPLIT else device), _dtype(dtype)
     path = resolve(name, revision, progress)
     if progress is not None:
         progress("load", 0, 1)
@@ -167,13 +171,15 @@ def load_subject(
             local_files_only=True,
             use_safetensors=True,
             attn_implementation=attention.IMPLEMENTATION,
+            device_map="balanced" if is_split else None,
         )
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     except MemoryError as error:
         raise NoSpace(f"{name} does not fit in memory.", "Try --dtype bfloat16, or a smaller model.") from error
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise BadModel(f"{path} cannot be read as a model: {_first_line(error)}", "Pull it again.") from error
-    model.to(device=torch_device)  # pyright: ignore[reportCallIssue]
+    if not is_split:
+        model.to(device=torch_device)  # pyright: ignore[reportCallIssue]
     model.eval().requires_grad_(False)
     if progress is not None:
         progress("load", 1, 1)
