@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from typing import Any
 import psutil
 import pytest
 
-from clew.cluster.connection import Connection
+from clew.cluster import training as module
+from clew.cluster.connection import Connection, Machine
 from clew.cluster.rank import Broken, There
 from clew.cluster.shares import Share
-from clew.cluster.training import _Attempt, _Lost, training
+from clew.cluster.training import _Attempt, _Lost, _NoRoom, training
 from clew.debug import Model
-from clew.errors import BadCorpus, NotShared, TooFewResources, UsageError, WorkersLost
+from clew.errors import BadCorpus, Busy, NotShared, TooFewResources, UsageError, WorkersLost
 from clew.pool import Note
 from clew.sae import training as alone
 from clew.sae.records import Resampled, TrainingState, TrainPoint
@@ -100,7 +102,7 @@ def test_stopped_and_killed_it_ends_with_what_one_process_learns(
     begun = [what for what in tracker.told if isinstance(what, tuple)]
     assert begun[-1] == ("end", "done") and len([what for what in begun if what[0] == "begin"]) >= 2
     points = [(event.run, event.step) for event in tracker.told if isinstance(event, TrainPoint)]
-    assert {step for _, step in points} >= set(range(stopped.saved // B + 5, 121, 5))
+    assert {step for _, step in points} >= {step for step in range(5, 121, 5) if step * B > stopped.saved}
 
 
 def test_what_a_worker_raises_arrives_as_it_was(cluster: Connection, model: Model, corpus: str, tmp_path: Path) -> None:
@@ -148,6 +150,82 @@ def test_a_place_that_another_machine_does_not_see_is_told(cluster: Connection) 
         ended._broken = Broken(rank, error)
         with pytest.raises(kind, match="There is no text"):
             ended._judge()
+
+
+# What is done about losses, with attempts that only say how they end
+
+
+class Machines:
+    """A connection to a cluster whose machines come and go."""
+
+    def __init__(self, *counts: int) -> None:
+        self._counts = list(counts)
+
+    def machines(self) -> list[Machine]:
+        """As many as the next count says, of one CPU each; the last count stays."""
+        count = self._counts.pop(0) if len(self._counts) > 1 else self._counts[0]
+        return [Machine(str(number), "host", 1.0, 0.0, 0, number == 0) for number in range(count)]
+
+
+def following(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, connection: Machines, ends: Sequence[tuple[int, Exception | None]]
+) -> tuple[list[Any], list[int]]:
+    """What is told of attempts that save so many tokens and then end like that, and with how many workers each was."""
+    left, shares = list(ends), list[int]()
+
+    class Attempt:
+        def __init__(self, connection: Any, job: Any, anew: bool, share: Share, stop: Any) -> None:
+            shares.append(share.workers)
+
+        def events(self) -> Iterator[Any]:
+            saved, error = left.pop(0)
+            (folder / "saved").write_text(str(saved))
+            yield TrainingState("out", str(folder), "running", "m", "c", [], saved, 900, saved, "")
+            if error is not None:
+                raise error
+
+    monkeypatch.setattr(module, "_Attempt", Attempt)
+    monkeypatch.setattr(module._Run, "_saved", property(lambda self: int((folder / "saved").read_text())))
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    (folder / "saved").write_text("0")
+    job: Any = (None, None, None, folder)
+    run = module._Run(connection, job, 2, None, lambda: False, [])  # pyright: ignore[reportArgumentType]
+    return list(run.events(False)), shares
+
+
+def test_it_goes_on_with_the_workers_there_is_room_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lost = _Lost("Worker 1 on b was lost")
+    ends = [(100, lost), (100, lost), (300, lost), (300, Busy("It is taken.")), (300, None)]
+    told, shares = following(monkeypatch, tmp_path, Machines(2, 1, 1, 1, 2), ends)
+    assert [event.text for event in told if isinstance(event, Note)] == [
+        "Worker 1 on b was lost: going on from 100 tokens, on 1 of 2 workers.",
+        "Worker 1 on b was lost: going on from 100 tokens, on 1 of 2 workers.",
+        "Worker 1 on b was lost: going on from 300 tokens.",
+    ]
+    assert shares == [2, 1, 1, 2, 2], "and with all of them when they are back"
+
+
+def test_workers_that_wait_for_a_machine_that_is_gone_become_fewer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ends = [(100, _Lost("Worker 1 on b was lost")), (100, _NoRoom()), (100, _NoRoom()), (100, None)]
+    told, shares = following(monkeypatch, tmp_path, Machines(2, 2, 2, 1), ends)
+    assert [event.text for event in told if isinstance(event, Note)] == [
+        "Worker 1 on b was lost: going on from 100 tokens.",
+        "The workers have not started yet: they wait for room on the cluster.",
+    ]
+    assert shares == [2, 2, 2, 1]
+
+
+def test_losses_without_progress_end_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lost = _Lost("Worker 0 on a was lost")
+    with pytest.raises(WorkersLost, match="Worker 0 on a was lost, and so it was 2 times before"):
+        following(monkeypatch, tmp_path, Machines(2), [(100, lost)] * 3 + [(100, None)])
+
+
+def test_a_folder_that_another_has_is_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(Busy):
+        following(monkeypatch, tmp_path, Machines(2), [(0, Busy("It is taken."))])
 
 
 # The command line, with a cluster of its own

@@ -46,13 +46,13 @@ if TYPE_CHECKING:
 
 _HEARTBEAT = 0.25  # seconds
 _PATIENCE = 10.0  # seconds that a part of the cluster which does not answer is waited for
-_STARTING = 20.0  # seconds after which it is told that workers wait for room
 _LOSSES = 3  # of workers, with nothing saved in between
 _LOCKED = 10  # tries to have the folder that a lost worker may still hold
 _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths mean the same everywhere
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",  # for room: whether there are as many machines still is then asked
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a machine that is taken away is a lost one
 }
 _PLACES = ("bad_corpus", "unknown_corpus", "unknown_model", "bad_model", "no_space")
@@ -114,7 +114,8 @@ class _Run:
 
     def events(self, anew: bool) -> Iterator[TrainEvent | Note]:
         share = shared(self._connection.machines(), self._workers, self._gpus)
-        losses, saved, locked = 0, self._saved, 0
+        wanted = share.workers
+        losses, saved, locked, waiting = 0, self._saved, 0, False
         try:
             while True:
                 attempt = _Attempt(self._connection, self._job, anew, share, self._stop)
@@ -130,6 +131,14 @@ class _Run:
                             yield self._told(event)
                 except _Lost as error:
                     lost = str(error)
+                except _NoRoom:
+                    if self._stop():
+                        return
+                    share = self._room(wanted)
+                    if not waiting:
+                        yield Note("The workers have not started yet: they wait for room on the cluster.")
+                    waiting = True
+                    continue
                 except Busy:
                     # Of a lost worker: its machine has yet to notice, or the training is another one's.
                     locked += 1
@@ -139,7 +148,7 @@ class _Run:
                     continue
                 if lost is None:
                     return
-                locked = 0
+                locked, waiting = 0, False
                 losses, saved = (losses + 1 if self._saved == saved else 1), self._saved
                 if losses == _LOSSES:
                     raise WorkersLost(
@@ -147,15 +156,15 @@ class _Run:
                         "What was saved is kept, and the same command goes on. If memory was short, give each worker "
                         "more of it by fewer --workers, or save more often.",
                     )
-                before, share = share, self._room(share.workers)
-                fewer = "" if share.workers == before.workers else f", on {share.workers} of {before.workers} workers"
+                share = self._room(wanted)
+                fewer = "" if share.workers == wanted else f", on {share.workers} of {wanted} workers"
                 yield Note(f"{lost}: going on from {saved:,} tokens{fewer}.")
         finally:
             if self._state is not None:
                 self._end(self._state)
 
     def _room(self, most: int) -> Share:
-        """As many workers as before, or as there is room for now. Raises TooFewResources or NoCluster."""
+        """As many workers as at first, or as there is room for now. Raises TooFewResources or NoCluster."""
         for workers in range(most, 1, -1):
             with suppress(TooFewResources):
                 return shared(self._connection.machines(), workers, self._gpus)
@@ -194,6 +203,10 @@ class _Lost(Exception):
     """A worker of an attempt is gone; which, and why."""
 
 
+class _NoRoom(Exception):
+    """The workers of an attempt were not started: the cluster is busy, or has a machine less."""
+
+
 class _Attempt:
     """One run of Ray Train: from the last checkpoint to the end, or until a worker is lost."""
 
@@ -213,7 +226,7 @@ class _Attempt:
         self._done = threading.Event()
 
     def events(self) -> Generator[TrainEvent | Begun | Ended | Note, None, None]:
-        """What rank 0 tells. Raises _Lost, and what ranks raise."""
+        """What rank 0 tells. Raises _Lost, _NoRoom, and what ranks raise."""
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -222,7 +235,7 @@ class _Attempt:
         box = actor.options(num_cpus=0, scheduling_strategy=beside, max_restarts=0).remote()
         thread = threading.Thread(target=self._fit, args=(box,), name="clew-train", daemon=True)
         thread.start()
-        began, told = time.monotonic(), False
+        told = False
         try:
             while not self._done.is_set():
                 self._done.wait(_HEARTBEAT)
@@ -231,9 +244,6 @@ class _Attempt:
                     told = True
                     box.stop.remote()
                 yield from self._taken(box)
-                if not self._there and time.monotonic() - began > _STARTING:
-                    began = float("inf")
-                    yield Note("The workers have not started yet: they wait for room on the cluster.")
             yield from self._taken(box)
         except GeneratorExit:
             box.stop.remote()
@@ -271,7 +281,9 @@ class _Attempt:
                     run_config=RunConfig(
                         name="training",
                         storage_path=nothing,
-                        failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
+                        failure_config=FailureConfig(
+                            max_failures=0, max_preemption_failures=0, controller_failure_limit=0
+                        ),
                         logging_config=LoggingConfig(log_level="ERROR"),
                     ),
                 )
@@ -298,7 +310,7 @@ class _Attempt:
             while time.monotonic() < late:
                 self._connection.check()
                 time.sleep(_HEARTBEAT)
-            raise _Lost("This machine's part of the cluster was lost") from error
+            raise _Lost(f"This machine's part of the cluster was lost ({_first_line(error)})") from error
         for what in taken:
             match what:
                 case There():
@@ -315,9 +327,10 @@ class _Attempt:
         if self._error is None:
             return
         failures = getattr(self._error, "worker_failures", {})
+        if type(getattr(self._error, "controller_failure", None)).__name__ == "WorkerGroupStartupTimeoutError":
+            raise _NoRoom
         if not failures:
-            first = (str(self._error) or type(self._error).__name__).splitlines()[0]
-            raise _Lost(f"Ray Train's run was lost ({first})") from self._error
+            raise _Lost(f"Ray Train's run was lost ({_first_line(self._error)})") from self._error
         # The others' errors say only that they do not reach it any more.
         gone = [rank for rank, error in failures.items() if not _is_told(error)] or list(failures)
         raise _Lost(" and ".join(map(self._named, sorted(gone))) + (" were lost" if len(gone) > 1 else " was lost"))
@@ -340,3 +353,7 @@ class _Attempt:
 def _is_told(error: BaseException) -> bool:
     """Whether a rank ended because another was gone."""
     return isinstance(getattr(error, "_base_exc", error), WorkersLost)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
