@@ -31,6 +31,7 @@ from .records import CollectPlan
 from .shard import Shard
 
 _BATCHES = 3  # of which the first warms up
+_SAVING = 0.1  # of the time, from which on a larger shard is worth naming
 
 
 def planned(
@@ -56,13 +57,14 @@ def planned(
     try:
         started = time.perf_counter()
         wanted = _BATCHES * plan.batch * plan.length
-        for _ in read_contexts(
-            probing, asked.subject, asked.corpus,
-            tokens=wanted, length=plan.length, bos=plan.bos, seed=plan.seed, shard=_BATCHES * plan.batch,
-        ):  # fmt: skip
-            pass
+        read = [
+            (time.perf_counter() - started, done)
+            for done in read_contexts(
+                probing, asked.subject, asked.corpus,
+                tokens=wanted, length=plan.length, bos=plan.bos, seed=plan.seed, shard=plan.batch,
+            )
+        ]  # fmt: skip
         contexts = Contexts.open(probing)
-        reading = (time.perf_counter() - started) / (len(contexts) * plan.length)
         make = bound(Prober, asked.subject, plan, contexts, asked.autoencoders, probing)
         probe: Probe | None = None
         notes: list[str] = []
@@ -84,6 +86,10 @@ def planned(
     # The last round of shards may leave workers idle.
     rounds = -(-shards // workers)
     each = min(plan.shard, total) * plan.length / probe.tokens_per_s + probe.save_s
+    share = probe.save_s / each
+    if share > _SAVING and shards > 1:
+        wanted = probe.save_s * (1 / _SAVING - 1) * probe.tokens_per_s
+        notes.append(f"Saving takes {share:.0%} of the time: with --shard-tokens {wanted:.0f} it takes {_SAVING:.0%}.")
     return CollectPlan(
         tokens=total * plan.length,
         contexts=total,
@@ -94,7 +100,7 @@ def planned(
         memory=probe.memory,
         shard_bytes=probe.shard_bytes,
         disk=min(shards, settings.JOINED + workers) * probe.shard_bytes,
-        read_s=reading * total * plan.length,
+        read_s=_reading(read, total * plan.length),
         collect_s=rounds * each,
         notes=notes,
     )
@@ -109,6 +115,13 @@ class Probe:
     save_s: float
     memory: int
     shard_bytes: int
+
+
+def _reading(read: list[tuple[float, int]], total: int) -> float:
+    """Seconds to read all tokens, from those after which some had been read: a corpus may take a while to open."""
+    (first, some), (last, more) = read[0], read[-1]
+    rate = (last - first) / (more - some) if more > some else first / some
+    return first + rate * (total - some)
 
 
 class Prober:
