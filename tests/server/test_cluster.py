@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,11 @@ from clew.atlas import Atlas, collect
 from clew.cluster.connection import Connection
 from clew.cluster.status import ClusterStatus, MachineStatus, WorkerStatus
 from clew.debug import Model
-from clew.errors import UsageError
+from clew.errors import NoCluster, UsageError
 from clew.server import cluster as places
 from clew.server import trainings
 from clew.server.app import create_app
-from clew.server.cluster import Cluster
+from clew.server.cluster import Cluster, Lookout
 from clew.server.schemas import cluster as schemas
 
 from ..atlas.conftest import content
@@ -132,6 +133,12 @@ def test_trainings_are_given_the_cluster(model: Model, corpus: str, monkeypatch:
         assert words[first:] == given
 
 
+class Kept:
+    """A connection to a cluster of others."""
+
+    is_own = False
+
+
 def test_what_the_cluster_says_is_passed_on(
     client: TestClient, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,11 +147,54 @@ def test_what_the_cluster_says_is_passed_on(
         [MachineStatus("head", True, 8.0, 0.5, 2.0, 1.0, 32_000_000_000)],
         [WorkerStatus("collect tiny", "head", 17, 3, 2, 1.5, 900_000_000), WorkerStatus("x", *[None] * 6)],
     )
+    monkeypatch.setattr("clew.cluster.connection.connected", lambda address, start: nullcontext(Kept()))
     monkeypatch.setattr("clew.cluster.status.status", lambda address: told)
     with client_of(model, Cluster("10.0.0.1:6379"), tmp_path / "none") as other:
         response = other.get("/api/cluster")
     assert response.json() == {"ray": "10.0.0.1:6379", "cluster": json.loads(json.dumps(told.to_dict()))}
     schemas.Cluster.model_validate_json(response.content, strict=True)
+
+
+def test_a_look_keeps_the_connection_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until nobody has looked for as long as that, or the cluster is gone."""
+    made: list[str] = []
+    told = ClusterStatus("10.0.0.1:6379", [], [])
+    answers: list[ClusterStatus | NoCluster] = []
+
+    @contextmanager
+    def connected(address: str, start: bool) -> Iterator[Kept]:
+        assert (address, start) == ("10.0.0.1:6379", False)
+        made.append("made")
+        yield Kept()
+        made.append("let go")
+
+    def status(address: str) -> ClusterStatus:
+        answer = answers.pop(0) if answers else told
+        if isinstance(answer, NoCluster):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("clew.cluster.connection.connected", connected)
+    monkeypatch.setattr("clew.cluster.connection.starts", lambda address: False)
+    monkeypatch.setattr("clew.cluster.status.status", status)
+    lookout = Lookout(Cluster("10.0.0.1:6379"), patience=0.5)
+    for _ in range(3):
+        assert lookout.status()["cluster"]["address"] == "10.0.0.1:6379"
+        time.sleep(0.05)
+    assert made == ["made"]
+    answers.append(NoCluster("It is gone.", "Start it again."))
+    with pytest.raises(NoCluster):
+        lookout.status()
+    assert made == ["made", "let go"]
+    lookout.status()
+    deadline = time.monotonic() + 20
+    while len(made) < 4:
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+    assert made == ["made", "let go"] * 2
+    lookout.status()
+    lookout.close()
+    assert made == ["made", "let go"] * 3
 
 
 # On one
@@ -222,4 +272,4 @@ def test_too_many_workers_are_refused(cluster: Connection, model: Model, tmp_pat
 
 def test_another_cluster_than_the_one_in_use_is_refused(cluster: Connection) -> None:
     with pytest.raises(UsageError, match="works on the cluster at"):
-        Cluster(nowhere()).status()
+        Lookout(Cluster(nowhere())).status()

@@ -16,7 +16,7 @@ from . import errors
 from .answers import Answers
 from .attached import Attached
 from .browser import Browser
-from .cluster import Cluster
+from .cluster import Cluster, Lookout
 from .events import describe
 from .explaining import Explaining
 from .jobs import Jobs
@@ -73,13 +73,14 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         jobs, asking = Jobs(max_queue), Jobs(max_queue, _ASKING)
         trainings = Trainings(model, local=token is None, place=place)
-        answers = Answers(model, attached)
-        app.state.clew = State(model, jobs, asking, answers, browser, attached, trainings, explaining, place)
+        answers, lookout = Answers(model, attached), Lookout(place)
+        app.state.clew = State(model, jobs, asking, answers, browser, attached, trainings, explaining, lookout)
         yield
         asking.close()
         jobs.close()
         trainings.close()
         explaining.close()
+        lookout.close()
 
     app = routed(lifespan)
     app.router.default = Pages()

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from .answers import Answers
 from .attached import Attached
 from .browser import Browser
-from .cluster import Cluster
+from .cluster import Lookout
 from .explaining import Explaining
 from .jobs import Jobs
 from .trainings import Trainings
@@ -35,12 +35,12 @@ class State:
     autoencoders: Attached
     trainings: Trainings
     explanations: Explaining
-    cluster: Cluster
+    cluster: Lookout
 
     @property
     def collecting(self) -> Jobs:
         """The jobs that an atlas is collected among."""
-        return self.jobs if self.cluster.address is None else self.asking
+        return self.jobs if self.cluster.place.address is None else self.asking
 
 
 async def _state(request: Request) -> State:

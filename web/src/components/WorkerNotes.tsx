@@ -6,7 +6,9 @@ import { Link } from "./Link";
 export function WorkerNotes({ notes }: { notes: readonly string[] }) {
   const list = useRef<HTMLOListElement>(null);
   // biome-ignore lint/correctness/useExhaustiveDependencies: each new one is scrolled to
-  useEffect(() => list.current?.scrollTo({ top: list.current.scrollHeight }), [notes.length]);
+  useEffect(() => {
+    if (list.current) list.current.scrollTop = list.current.scrollHeight;
+  }, [notes.length]);
   if (notes.length === 0) return null;
   return (
     <div className="text-2xs text-ink-2" data-testid="worker-notes">

@@ -21,7 +21,7 @@ export function CollectionProgress() {
               {progress.seconds_left !== null && `, ${timeLeft(progress.seconds_left)} left`}
             </>
           ) : (
-            "Waiting for the model…"
+            "Waiting to begin…"
           )}
         </p>
         <Button

@@ -87,7 +87,7 @@ export function MachineTable({
                 </td>
                 <Free what="CPUs" free={machine.cpus_free} of={machine.cpus} />
                 <Free what="GPUs" free={machine.gpus_free} of={machine.gpus} />
-                <td className="num px-2 text-right whitespace-nowrap sm:pr-3">{bytes(machine.memory)}</td>
+                <td className="num px-2 text-right whitespace-nowrap">{bytes(machine.memory)}</td>
               </tr>
             ))}
           </tbody>

@@ -94,7 +94,7 @@ export function WorkerTable({
         <>
           <span className="num text-2xs text-ink-3" role="status">
             {rows.length === all ? count(all) : `${count(rows.length)} of ${count(all)}`}
-            {silent > 0 && <span className="text-bad">, {count(silent)} silent</span>}
+            {silent > 0 && `, ${count(silent)} silent`}
           </span>
           <div className="ml-auto flex flex-wrap items-center gap-1.5">
             <label className="flex h-6.5 items-center gap-1 rounded border border-line bg-page px-1.5 focus-within:outline-2 focus-within:outline-focus">
@@ -184,7 +184,7 @@ export function WorkerTable({
                       <td
                         key={key}
                         data-column={key}
-                        className={`px-2 whitespace-nowrap last:pr-3 ${text ? "font-mono" : "num text-right"}`}
+                        className={`px-2 whitespace-nowrap ${text ? "font-mono" : "num text-right"}`}
                       >
                         {key === "task" && worker.task === null ? (
                           <span className="text-ink-3">waits</span>
@@ -194,8 +194,8 @@ export function WorkerTable({
                       </td>
                     ))
                   ) : (
-                    <td colSpan={COLUMNS.length} className="px-2 text-bad">
-                      does not answer
+                    <td colSpan={COLUMNS.length} className="px-2 text-ink-2">
+                      starts, or does not answer
                     </td>
                   )}
                 </tr>
@@ -210,6 +210,6 @@ export function WorkerTable({
 
 /** Whether it works, waits or is silent, at a glance; the row says it in words. */
 function Dot({ worker }: { worker: ClusterWorker }) {
-  const look = !answers(worker) ? "bg-bad" : worker.task === null ? "bg-ink-3" : "bg-active";
+  const look = !answers(worker) ? "border border-ink-3" : worker.task === null ? "bg-ink-3" : "bg-active";
   return <span className={`size-2 shrink-0 rounded-full ${look}`} aria-hidden="true" />;
 }

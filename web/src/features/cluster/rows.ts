@@ -16,7 +16,7 @@ export function arrangedWorkers(
 ): ClusterWorker[] {
   const words = find.toLowerCase().split(/\s+/).filter(Boolean);
   const found = rows.filter(({ work, host, process }) => {
-    const text = `${work} ${host ?? "does not answer"} ${process ?? ""}`.toLowerCase();
+    const text = `${work} ${host ?? "starts, or does not answer"} ${process ?? ""}`.toLowerCase();
     return words.every((word) => text.includes(word));
   });
   return ordered(found, sort);

@@ -20,7 +20,7 @@ export function ExplainProgressLine() {
         <div className="flex min-h-6.5 items-center justify-between gap-3">
           <p className="num text-xs whitespace-normal! text-ink-2" data-testid="explaining">
             {progress === null
-              ? "Waiting for the model…"
+              ? "Waiting to begin…"
               : `${progress.stage === "read" ? "Reading examples" : "Explaining"}: ${count(ended ?? 0)} of ${count(progress.total)}`}
             {progress !== null && (
               <>

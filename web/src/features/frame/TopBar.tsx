@@ -66,7 +66,7 @@ export function TopBar({
         </Tab>
       </nav>
       {model && (
-        <p className="min-w-0 truncate text-xs text-ink-2 max-lg:hidden">
+        <p className="min-w-0 flex-1 basis-0 truncate text-xs text-ink-2 max-lg:hidden">
           <span className="font-mono text-ink">{model.name}</span>
           <span className="max-xl:hidden">
             {` · ${model.family} · ${model.n_layers} layers × ${model.n_heads} heads · ${count(model.n_neurons)} neurons a layer · ${model.dtype} on ${model.device}`}
