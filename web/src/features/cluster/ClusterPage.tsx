@@ -45,7 +45,7 @@ function Alone({ model }: { model: string }) {
       label="No cluster"
       data-testid="no-cluster"
       title="This server works on this machine alone"
-      about="Started with --ray, it spreads collecting, explaining and training over the machines of a Ray cluster, and the result is the same. This page then shows its machines and what each worker is at."
+      about="Started with --ray, it spreads collecting, explaining and training over the machines of a Ray cluster; what comes of it is the same, of a training within rounding. This page then shows its machines and what each worker is at."
     >
       <Command lead="On the cluster that this machine is part of:" text={`clew serve${named} --ray auto`} />
       <Command lead="On another:" text={`clew serve${named} --ray HOST:PORT`} />
