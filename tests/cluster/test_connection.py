@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from clew.cluster.connection import Connection, connected
 from clew.errors import NoCluster, UsageError
+
+from .conftest import LOCK
 
 
 def free_port() -> int:
@@ -76,3 +79,40 @@ def test_without_ray_it_says_what_to_install(tmp_path: Path) -> None:
 def test_the_command_line_needs_no_ray() -> None:
     code = "import sys, clew.cli, clew.atlas, clew.explain, clew.sae; sys.exit('ray' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_no_token_is_shown_to_a_cluster_that_wants_none() -> None:
+    """Though this machine has one, which another cluster has made. (That it is shown to who wants it, test_guide.py
+    shows, where clusters are made by `ray start`.)"""
+    code = """
+from clew.cluster import RayPool
+from clew.cluster.connection import connected
+from clew.pool import nobody, whole
+import os
+from ray.cluster_utils import Cluster
+
+os.environ["RAY_AUTH_MODE"] = "disabled"
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+del os.environ["RAY_AUTH_MODE"]
+
+
+class Worker:
+    def do(self, task, desk, stop):
+        import time
+
+        time.sleep(4)
+        yield task
+
+
+with RayPool(cluster.address) as pool:
+    said = [event for event in pool.work(Worker, [7], desk=nobody, left=whole) if "Waiting" not in repr(event)]
+assert "RAY_AUTH_MODE" not in os.environ
+cluster.shutdown()
+print(said)
+"""
+    told_nothing = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    with FileLock(LOCK):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=told_nothing, capture_output=True, text=True, timeout=180
+        )
+    assert done.stdout == "[Said(task=0, what=7), Finished(task=0)]\n", done.stdout + done.stderr

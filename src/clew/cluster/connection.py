@@ -25,6 +25,7 @@ _ENVIRONMENT = {
 }
 _ADDRESS = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):\d{1,5}")
 _NAMESPACE = "clew"
+_AUTH = "RAY_AUTH_MODE"
 _LOOKS = 1.0  # seconds between two looks at the head's port
 _MISSES = 3  # looks in vain after which it is gone
 _PATIENCE = 5.0  # seconds that a connection to a port may take
@@ -52,8 +53,9 @@ class Connection:
     `names` are the addresses that it was asked for by, for which Ray may have another spelling.
     """
 
-    def __init__(self, address: str, is_own: bool, names: Collection[str] = ()) -> None:
+    def __init__(self, address: str, is_own: bool, auth: str | None, names: Collection[str] = ()) -> None:
         self.address, self.is_own, self.names = address, is_own, {address, *names}
+        self._auth = auth  # how Ray treated tokens before
         self._gone, self._closed = Event(), Event()
         Thread(target=self._watch, name="clew-head", daemon=True).start()
 
@@ -97,6 +99,7 @@ class Connection:
 
         self._closed.set()
         ray.shutdown()
+        _set_auth(self._auth)
 
     def _watch(self) -> None:
         host, _, port = self.address.rpartition(":")
@@ -177,7 +180,7 @@ def _started_here() -> str | None:
 
 def _connect(place: str | None) -> Connection:
     ray = _library()
-    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+    from ray.exceptions import AuthenticationError
 
     if ray.is_initialized():
         raise UsageError("This process is connected to Ray already.", "Call ray.shutdown() before.")
@@ -185,9 +188,10 @@ def _connect(place: str | None) -> Connection:
         host, _, port = place.rpartition(":")
         if not _answers(host.strip("[]"), int(port)):
             raise _absent(place)
-        # Ray shows the token that this machine has only to clusters that it finds by itself.
-        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    before = os.environ.get(_AUTH)
     try:
+        if place is not None:
+            _set_auth("token" if _wants_token(place) else "disabled")
         context = ray.init(
             address="local" if place is None else place,
             namespace=_NAMESPACE,
@@ -196,13 +200,41 @@ def _connect(place: str | None) -> Connection:
             logging_level=logging.ERROR,
             include_dashboard=False if place is None else None,
         )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, AuthenticationError) as error:
+        _set_auth(before)
         if place is not None:
             raise _absent(place, error) from error
         raise NoCluster(
             f"Ray could not be started on this machine: {_first_line(error)}", "Leave out --ray to work without it."
         ) from error
-    return Connection(context.address_info["gcs_address"], place is None, () if place is None else (place,))
+    names = () if place is None else (place,)
+    return Connection(context.address_info["gcs_address"], place is None, before, names)
+
+
+def _wants_token(place: str) -> bool:
+    """Whether a cluster lets in only who shows its token. One that does not is kept out by a process that asks for one,
+    and takes that for dead. Raises ConnectionError."""
+    import grpc
+
+    with grpc.insecure_channel(place) as channel:
+        try:
+            channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")(b"", timeout=_PATIENCE)
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.UNAUTHENTICATED:
+                raise ConnectionError(str(error)) from error
+            return True
+    return False
+
+
+def _set_auth(mode: str | None) -> None:
+    """How Ray is to treat tokens in this process, and in those that it starts."""
+    from ray._raylet import Config  # pyright: ignore[reportAttributeAccessIssue]
+
+    if mode is None:
+        os.environ.pop(_AUTH, None)
+    else:
+        os.environ[_AUTH] = mode
+    Config.initialize("")
 
 
 def _library() -> Any:
