@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,14 +27,13 @@ SMALL = ["--tokens", "480", "--context", "24", "--window", "16", "--batch", "4",
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """That of somebody whose `clew` and `ray` are these."""
-    return {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "CLEW_HOME": str(tmp_path / "home"),
-        "RAY_TMPDIR": str(tmp_path.parents[1] / f"ray{os.getpid()}"),  # sockets have short names
-    }
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """That of somebody whose `clew` and `ray` are these, and who was told nothing of tokens."""
+    # The names of sockets have to be short, and those of tests' folders are not.
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as short:
+        told = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        yield {**told, "PATH": path, "CLEW_HOME": str(tmp_path / "home"), "RAY_TMPDIR": short}
 
 
 def test_one_machine(environment: dict[str, str], corpus: str, tmp_path: Path) -> None:
