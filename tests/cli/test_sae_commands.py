@@ -171,6 +171,7 @@ def test_ctrl_c_saves_and_resume_goes_on(clew: Run, tiny: str, corpus: str, home
         (("--site", "resid.1", "--tokens", "10"), "tokens must be at least"),
         (("--site", "resid.1", "--context", "900"), "Contexts of 900 tokens"),
         (("--site", "resid.1", "--corpus", "./nowhere"), "There is no file or folder"),
+        (("--site", "resid.1", "--shard-latents"), "--shard-latents is for the workers of a cluster"),
         (("--plan", "./nowhere.json"), "cannot be read as a training plan"),
         (("--plan", "-"), "cannot be read as a training plan"),
         (("--plan", "-", "--tokens", "900"), "--plan says all that --tokens could"),
@@ -184,6 +185,20 @@ def test_what_cannot_be_trained_is_explained(
     assert (result.exit_code, result.stdout) == (2, "")
     assert says in result.stderr
     assert not home.exists() or not any(home.rglob("training.json"))
+
+
+def test_what_a_training_would_take(clew: Run, tiny: str, corpus: str, home: Path) -> None:
+    asked = ("sae", "train", tiny, "--site", "mlp_out.1", "--latents", "32", "--k", "2", "--tokens", "1300",
+             "--corpus", corpus, "--dry-run", *SMALL)  # fmt: skip
+    found = clew(*asked, "--json")
+    assert found.exit_code == 0, found.stderr
+    plan = json.loads(found.stdout)
+    assert (plan["tokens"], plan["steps"], plan["workers"], plan["weights"]) == (1280, 20, 1, 4 * (32 * 49 + 24))
+    assert plan["train_s"] > 0 and plan["memory"] > plan["model"]
+    said = clew(*asked)
+    assert "1,280 tokens in 20 steps of 1 worker, with 1 forward passes." in said.stdout
+    assert "A worker holds" in said.stdout and "ms a step of a worker" in said.stdout
+    assert not any(home.rglob("*.json")) and not any(home.rglob(".probing*"))
 
 
 def test_a_training_without_its_command_is_explained(clew: Run, home: Path, trained: Path) -> None:

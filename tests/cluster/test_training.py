@@ -18,12 +18,14 @@ import pytest
 
 from clew.cluster import training as module
 from clew.cluster.connection import Connection, Machine
+from clew.cluster.pool import RayPool
 from clew.cluster.rank import Broken, There
 from clew.cluster.shares import Share
 from clew.cluster.training import _Attempt, _Lost, _NoRoom, training
 from clew.debug import Model
 from clew.errors import BadCorpus, Busy, NotShared, TooFewResources, UsageError, WorkersLost
 from clew.pool import Note
+from clew.sae import planned
 from clew.sae import training as alone
 from clew.sae.records import Resampled, TrainingState, TrainPoint
 from clew.sae.training import state_of
@@ -86,10 +88,10 @@ def test_stopped_and_killed_it_ends_with_what_one_process_learns(
     assert "the same command goes on from there" in stopped.message
     assert tracker.told[0] == ("begin", 0)
 
-    # goes on, has a worker killed, and goes on by itself from what was saved.
+    # goes on, with a part of the latents on each worker, has one killed, and goes on by itself from what was saved.
     killed: list[int] = []
     told: list[Any] = []
-    for event in training(model, PLAN, corpus, out, trackers=[tracker], **OPTIONS):
+    for event in training(model, PLAN, corpus, out, trackers=[tracker], shard_latents=True, **OPTIONS):
         told.append(event)
         if not killed and isinstance(event, TrainingState) and event.stage == "running" and event.message:
             killed.append(ranks()[-1])
@@ -103,6 +105,14 @@ def test_stopped_and_killed_it_ends_with_what_one_process_learns(
     assert begun[-1] == ("end", "done") and len([what for what in begun if what[0] == "begin"]) >= 2
     points = [(event.run, event.step) for event in tracker.told if isinstance(event, TrainPoint)]
     assert {step for _, step in points} >= {step for step in range(5, 121, 5) if step * B > stopped.saved}
+
+
+def test_a_plan_is_measured_by_a_worker(cluster: Connection, model: Model, corpus: str, tmp_path: Path) -> None:
+    with RayPool("local", workers=2) as pool:
+        found = planned(model, PLAN, corpus, out=tmp_path / "out", pool=pool, shard_latents=True)
+    assert (found.workers, found.steps, found.shard_latents) == (2, 120, True)
+    assert found.pass_s > 0 and found.step_s > 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_worker_raises_arrives_as_it_was(cluster: Connection, model: Model, corpus: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from clew.errors import BadCheckpoint, NoSpace
 from clew.sae import checkpoint
-from clew.sae.checkpoint import Checkpoint
+from clew.sae.checkpoint import Checkpoint, Loaded
 
 
 def made(step: int, size: int = 100) -> Checkpoint:
@@ -25,10 +25,11 @@ def made(step: int, size: int = 100) -> Checkpoint:
     return Checkpoint(step, {"at": step, "mean": 0.1 + 0.2, "names": ["a", None], "largest": 2**63}, tensors)
 
 
-def same(first: Checkpoint | None, second: Checkpoint) -> bool:
+def same(first: Loaded | None, second: Checkpoint) -> bool:
     assert first is not None
     assert first.tensors.keys() == second.tensors.keys()
     for name, tensor in second.tensors.items():
+        assert isinstance(tensor, torch.Tensor)
         assert first.tensors[name].dtype == tensor.dtype
         assert torch.equal(first.tensors[name], tensor)
     return (first.step, first.numbers) == (second.step, second.numbers)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,7 +18,6 @@ from clew.debug import Model
 from clew.errors import NoSpace, NothingToLearn, NotShared, WorkersLost
 from clew.sae import beginning, checkpoint
 from clew.sae import training as module
-from clew.sae.activations import Stream
 from clew.sae.group import Group
 from clew.sae.objectives import Batch, objective_of
 from clew.sae.resampling import draw
@@ -30,6 +27,7 @@ from clew.sae.weights import first_weights
 from .gang import gang
 from .plan import PLAN, WIDE, B, check_close, log
 from .recipes import recipes
+from .watching import watched
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -42,25 +40,6 @@ def wide(one_thread: None, model: Model, corpus: str, tmp_path_factory: pytest.T
         pass
     assert any(point["resampled"] for point in log(out)) and any(point["dead"] for point in log(out))
     return out
-
-
-@contextmanager
-def watched() -> Iterator[dict[str, Any]]:
-    """What a training in this process does: how many forward passes, and itself."""
-    seen: dict[str, Any] = {"passes": 0}
-    read, events = Stream.read, module._Training.events
-
-    def counted(self: Stream) -> Any:
-        rows = read(self)
-        seen["passes"] += bool(rows)
-        return rows
-
-    def kept(self: Any) -> Any:
-        seen["self"] = self
-        return events(self)
-
-    with patch.object(Stream, "read", counted), patch.object(module._Training, "events", kept):
-        yield seen
 
 
 def learned(run: Any) -> str:

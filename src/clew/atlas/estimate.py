@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,13 +11,11 @@ from functools import partial as bound
 from pathlib import Path
 from typing import Any
 
-import psutil
-import torch
-
 from .. import settings
 from ..corpus.contexts import Contexts, read_contexts
 from ..corpus.texts import Corpus
 from ..disk import on_disk
+from ..models.memory import peak
 from ..models.subject import HasSubject, SubjectModel
 from ..models.tape import Stop
 from ..pool import Desk, Here, Note, Pool, Said, nobody, whole
@@ -148,17 +145,6 @@ class Prober:
         yield Probe(
             tokens_per_s=self._plan.length / min(times),
             save_s=time.perf_counter() - started,
-            memory=_peak(self._subject),
+            memory=peak(self._subject),
             shard_bytes=saved.path.stat().st_size,
         )
-
-
-def _peak(subject: SubjectModel) -> int:
-    """The most that was held, in bytes: of the GPU where the model is on one, else of this process."""
-    if subject.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(subject.device)
-    if sys.platform == "win32":
-        return psutil.Process().memory_info().peak_wset
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

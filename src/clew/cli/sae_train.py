@@ -21,9 +21,9 @@ from ..errors import UsageError
 from ..nodes import parse_site
 from ..pool import Note
 from ..sae.recipe import Recipe, TrainingPlan
-from .cluster import GpusOption, RayOption, WorkersOption, check_options
+from .cluster import GpusOption, RayOption, WorkersOption, check_options, pool_of
 from .corpus import ColumnOption, ConfigOption, CorpusOption, CorpusRevisionOption, SplitOption
-from .sae_watch import Watch
+from .sae_watch import Watch, tell_estimate
 from .terminal import (
     BosOption,
     DeviceOption,
@@ -39,6 +39,8 @@ from .terminal import (
 )
 
 if TYPE_CHECKING:
+    from ..corpus.texts import Corpus
+    from ..debug import Model
     from ..sae.trackers import Tracker
     from ..sae.training import TrainEvent
 
@@ -84,6 +86,7 @@ class Command:
     ray: str | None = None
     workers: int | None = None
     gpus: int | None = None
+    shard_latents: bool = False
 
     def keep(self, folder: Path) -> None:
         """Written into the training's folder. Raises NoSpace."""
@@ -215,6 +218,15 @@ def train(
     ray: RayOption = None,
     workers: WorkersOption = None,
     gpus: GpusOption = None,
+    shard_latents: Annotated[
+        bool,
+        typer.Option(
+            "--shard-latents", help="Each worker holds a part of every autoencoder, where it is too wide for one."
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would take, measured on a few steps, and keep nothing.")
+    ] = False,
     revision: RevisionOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
@@ -244,9 +256,13 @@ def train(
         )  # fmt: skip
     asked.checked()
     command = Command(
-        model, revision, device, dtype, corpus, column, corpus_revision, split, config, asked, ray, workers, gpus
-    )
-    _run(command, out, replace, _trackers(wandb, tensorboard), as_json)
+        model, revision, device, dtype, corpus, column, corpus_revision, split, config, asked, ray, workers, gpus,
+        shard_latents,
+    )  # fmt: skip
+    if dry_run:
+        _plan(command, out, as_json)
+    else:
+        _run(command, out, replace, _trackers(wandb, tensorboard), as_json)
 
 
 def resume(
@@ -277,17 +293,37 @@ def name_of(model: str, plan: TrainingPlan) -> str:
     return "-".join(words)
 
 
-def _run(command: Command, out: Path | None, replace: bool, trackers: Sequence[Tracker], as_json: bool) -> None:
+def _opened(command: Command, out: Path | None) -> tuple[Model, Corpus, Path]:
+    """The model, the text and the folder of a command. Raises UsageError and what opening them raises."""
     from ..corpus.texts import corpus_of
 
     check_options(command.ray, command.workers, command.gpus)
+    if command.shard_latents and command.ray is None:
+        raise UsageError("--shard-latents is for the workers of a cluster.", "Add --ray auto.")
     # A corpus that is not there is told before the model is loaded.
     text = corpus_of(
         command.corpus, column=command.column, revision=command.corpus_revision, split=command.split,
         config=command.config,
     )  # fmt: skip
     model = load(command.model, command.revision, command.device, command.dtype)
-    folder = settings.saes_folder() / name_of(model.name, command.plan) if out is None else out
+    return model, text, settings.saes_folder() / name_of(model.name, command.plan) if out is None else out
+
+
+def _plan(command: Command, out: Path | None, as_json: bool) -> None:
+    """Say what a training would take."""
+    from ..sae.estimate import planned
+
+    model, text, folder = _opened(command, out)
+    with pool_of(command.ray, command.workers, command.gpus, f"sae train {command.model}") as pool:
+        found = planned(model, command.plan, text, out=folder, pool=pool, shard_latents=command.shard_latents)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        tell_estimate(console(), found)
+
+
+def _run(command: Command, out: Path | None, replace: bool, trackers: Sequence[Tracker], as_json: bool) -> None:
+    model, text, folder = _opened(command, out)
     started, watch = time.perf_counter(), Watch(notes())
     given: dict[str, Any] = {"replace": replace, "trackers": trackers}
     if command.ray is None:
@@ -298,6 +334,7 @@ def _run(command: Command, out: Path | None, replace: bool, trackers: Sequence[T
         from ..cluster.training import training
 
         given |= {"address": command.ray, "workers": command.workers, "gpus": command.gpus}
+        given["shard_latents"] = command.shard_latents
         events = training(model, command.plan, text, folder, **given)
     try:
         watch.follow(_kept(events, command, folder))

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
+from rich.filesize import decimal
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from ..pool import Note
-from ..sae.records import Histogram, Resampled, TrainingState, TrainPoint
+from ..sae.records import Histogram, Resampled, TrainEstimate, TrainingState, TrainPoint
 from .answer import bar, plain_table
 from .terminal import duration, number, percent
 
@@ -144,3 +145,26 @@ def blocks(histogram: Histogram) -> str:
 def _resampling(event: Resampled) -> str:
     latents = f"{event.count:,} dead latent{'' if event.count == 1 else 's'}"
     return f"Step {event.step:,}: {latents} of {event.run} got new weights."
+
+
+def tell_estimate(terminal: Console, found: TrainEstimate) -> None:
+    """Print what a training would take."""
+    ranks = "1 worker" if found.workers == 1 else f"{found.workers:,} workers"
+    more = f", and at most {found.resampling_passes:,} to resample" if found.resampling_passes else ""
+    total = duration(found.read_s + found.train_s)
+    lines = [
+        f"{found.tokens:,} tokens in {found.steps:,} steps of {ranks}, with {found.passes:,} forward passes{more}.",
+        f"A worker holds {decimal(found.memory)}: the model {decimal(found.model)}, weights {decimal(found.weights)}, "
+        f"Adam's moments {decimal(found.moments)}, gradients {decimal(found.gradients)}, activations "
+        f"{decimal(found.activations)}, the buffer {decimal(found.buffer)}. With all that runs beside, measured: "
+        f"{decimal(found.peak)}.",
+        f"A checkpoint takes {decimal(found.checkpoint)}; with the text and the autoencoders at most "
+        f"{decimal(found.disk)} are on disk.",
+        f"About {total}: {duration(found.read_s)} to read the text, {duration(found.train_s)} to train, at "
+        f"{found.tokens_per_s:,.0f} tokens/s; measured were {found.pass_s * 1000:,.3g} ms a pass and "
+        f"{found.step_s * 1000:,.3g} ms a step of a worker.",
+    ]
+    for line in lines:
+        terminal.print(line, soft_wrap=True)
+    for note in found.notes:
+        terminal.print(Text(note, "dim"), soft_wrap=True)

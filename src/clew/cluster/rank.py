@@ -83,8 +83,8 @@ class Box:
 
 @dataclass(frozen=True)
 class Rank:
-    """What every worker does: it opens what was `packed` (model, plan, corpus, folder, replace), on `cpus` threads and
-    a GPU if `on_gpu`, and trains."""
+    """What every worker does: it opens what was `packed` (model, plan, shard_latents, corpus, folder, replace), on `cpus`
+    threads and a GPU if `on_gpu`, and trains."""
 
     packed: bytes
     box: Any
@@ -126,10 +126,11 @@ class Rank:
         self._put(There(rank, socket.gethostname(), node, os.getpid()), wait=True)
         group: Group = Together() if train.get_context().get_world_size() > 1 else ALONE
         with OneFate(group):
-            model, plan, corpus, folder, replace = cloudpickle.loads(self.packed)
+            model, plan, shard_latents, corpus, folder, replace = cloudpickle.loads(self.packed)
         events = training(
             model, plan, corpus, folder,
             stop=self._stop() if rank == 0 else None, replace=replace, trackers=[_Forwarded(self._put)], group=group,
+            shard_latents=shard_latents,
         )  # fmt: skip
         for event in events:
             if rank == 0 and isinstance(event, TrainingState):

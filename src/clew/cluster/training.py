@@ -71,6 +71,7 @@ def training(
     stop: Stop | None = None,
     replace: bool = False,
     trackers: Sequence[Tracker] = (),
+    shard_latents: bool = False,
 ) -> Iterator[TrainEvent | Note]:
     """`sae.training.training` on a cluster at an address (connection.py), with as many workers as shares.py says: the
     same events, and notes on what happened to workers.
@@ -89,7 +90,8 @@ def training(
         def over() -> bool:
             return interrupted() or (stop is not None and stop())
 
-        yield from _Run(connection, (model, plan, text, folder), workers, gpus, over, trackers).events(replace)
+        job = (model, plan, shard_latents, text, folder)
+        yield from _Run(connection, job, workers, gpus, over, trackers).events(replace)
         if interrupted():
             raise KeyboardInterrupt
 
@@ -100,7 +102,7 @@ class _Run:
     def __init__(
         self,
         connection: Connection,
-        job: tuple[HasSubject, TrainingPlan, Corpus, Path],
+        job: tuple[HasSubject, TrainingPlan, bool, Corpus, Path],
         workers: int | None,
         gpus: int | None,
         stop: Stop,
@@ -213,7 +215,7 @@ class _Attempt:
     def __init__(
         self,
         connection: Connection,
-        job: tuple[HasSubject, TrainingPlan, Corpus, Path],
+        job: tuple[HasSubject, TrainingPlan, bool, Corpus, Path],
         anew: bool,
         share: Share,
         stop: Stop,

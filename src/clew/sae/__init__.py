@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .autoencoder import Autoencoder
+    from .estimate import planned
     from .formats import load, load_all, save
     from .recipe import Recipe, TrainingPlan
     from .training import train
@@ -20,11 +21,12 @@ _HOMES = {
     "TrainingPlan": ".recipe",
     "load": ".formats",
     "load_all": ".formats",
+    "planned": ".estimate",
     "save": ".formats",
     "train": ".training",
 }
 
-__all__ = ["Autoencoder", "Recipe", "TrainingPlan", "load", "load_all", "save", "train"]
+__all__ = ["Autoencoder", "Recipe", "TrainingPlan", "load", "load_all", "planned", "save", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -180,11 +180,11 @@ class Buffer:
             self._mixed += 1
             self._filling = False
 
-    def draw(self, n: int) -> Rows:
-        """The next `n` rows of every site, as the model gave them: those of them that this rank holds."""
+    def draw(self, n: int, whole: bool = False) -> Rows:
+        """The next `n` rows of every site, as the model gave them: those of them that this rank holds, or all."""
         assert self.is_ready and n <= min(self.size, self._total - self._given)
         places = self._here(self._ready[:n])
-        rows = {site: self._at(site, places) for site in self.stream.sites}
+        rows = self.first(n) if whole else {site: self._at(site, places) for site in self.stream.sites}
         self._spare = torch.cat((self._spare, places))
         self._free = torch.cat((self._free, self._ready[:n]))
         self._ready = self._ready[n:]

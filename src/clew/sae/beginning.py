@@ -40,7 +40,7 @@ def begun(
     manifest: Manifest | None = None
     with ExitStack() as stack:
         with OneFate(group):
-            _check(subject, plan)
+            check_plan(subject, plan)
             if group.rank == 0:
                 text = parted(corpus_of(corpus) if corpus is None or isinstance(corpus, str) else corpus, "trained")
                 manifest = _manifest(subject, plan, text)
@@ -98,7 +98,7 @@ def _manifest(subject: SubjectModel, plan: TrainingPlan, corpus: Corpus) -> Mani
     )
 
 
-def _check(subject: SubjectModel, plan: TrainingPlan) -> None:
+def check_plan(subject: SubjectModel, plan: TrainingPlan) -> None:
     """Raises BadSite or UsageError for what this model cannot do."""
     for recipe in plan.recipes:
         check_site(subject.anatomy, recipe.site)

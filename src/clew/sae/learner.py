@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,10 +14,11 @@ from ..errors import Cancelled
 from ..models.tape import Stop
 from .activations import Buffer, Rows, Stream
 from .autoencoder import Autoencoder
-from .group import Group
+from .checkpoint import Stored
 from .measures import density_histogram
+from .portion import Shared
 from .recipe import Recipe, TrainingPlan
-from .records import TrainPoint
+from .records import Histogram, TrainPoint
 from .trainer import Trainer
 
 _SAMPLE = 8192  # rows that first weights are made from
@@ -29,11 +31,18 @@ class Learner:
     """Learns a recipe of a plan from rows of a buffer.
 
     Rows are multiplied by `scales`, a constant for each site by name, and what was learned is told as of the model's
-    own values.
+    own values. Of a group, each rank has a share of the tokens of a step, or with `shard_latents` a portion of the
+    latents and all tokens.
     """
 
     def __init__(
-        self, recipe: Recipe, plan: TrainingPlan, scales: Mapping[str, float], sample: Rows, group: Group
+        self,
+        recipe: Recipe,
+        plan: TrainingPlan,
+        scales: Mapping[str, float],
+        sample: Rows,
+        stream: Stream,
+        shard_latents: bool,
     ) -> None:
         self.recipe, self._plan = recipe, plan
         self._scale, self._scale_out = scales[str(recipe.site)], scales[str(recipe.target)]
@@ -51,16 +60,19 @@ class Learner:
             sample=target,
             sample_in=None if recipe.writes is None else given,
             device=given.device,
-            group=group,
+            group=stream.group,
+            shard_latents=shard_latents,
         )
         self._sums = dict.fromkeys(_SUMS, 0.0)
         self._steps, self._learning_rate, self._resampled = 0, 0.0, 0
-        self._window = _Window(recipe.latents, plan.dead_after)
+        self._window = _Window(self.trainer.portion.size, plan.dead_after)
 
     @classmethod
-    def begin(cls, recipe: Recipe, plan: TrainingPlan, scales: Mapping[str, float], buffer: Buffer) -> Learner:
+    def begin(
+        cls, recipe: Recipe, plan: TrainingPlan, scales: Mapping[str, float], buffer: Buffer, shard_latents: bool
+    ) -> Learner:
         """One that starts from what the buffer holds. Raises NothingToLearn."""
-        return cls(recipe, plan, scales, buffer.first(_SAMPLE), buffer.stream.group)
+        return cls(recipe, plan, scales, buffer.first(_SAMPLE), buffer.stream, shard_latents)
 
     @classmethod
     def resume(
@@ -69,26 +81,31 @@ class Learner:
         plan: TrainingPlan,
         scales: Mapping[str, float],
         stream: Stream,
-        tensors: dict[str, Tensor],
+        tensors: Stored,
         numbers: dict[str, Any],
+        shard_latents: bool,
     ) -> Learner:
-        """One that goes on from the `state` of another."""
+        """One that goes on from the `state` of another, which may have had its latents on other ranks."""
         generator = torch.Generator().manual_seed(0)
         # First weights are made and thrown away at once: what they are made of does not matter.
         rows = {site: torch.randn(2, stream.width(site), generator=generator) for site in stream.sites}
-        learner = cls(
-            recipe, plan, scales, {site: values.to(stream.device) for site, values in rows.items()}, stream.group
-        )
-        prefix = f"{recipe.name}/"
-        mine = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        learner._window.load(mine.pop("window"), numbers["window"])
-        learner.trainer.load(mine)
+        sample = {site: values.to(stream.device) for site, values in rows.items()}
+        learner = cls(recipe, plan, scales, sample, stream, shard_latents)
+        trainer, portion = learner.trainer, learner.trainer.portion
+        learner._window.load(tensors.part(f"{recipe.name}/window", portion, 1), numbers["window"])
+        prefix, mine = f"{recipe.name}/", {}
+        for name in tensors:
+            key = name.removeprefix(prefix)
+            if name.startswith(prefix) and key != "window":
+                mine[key] = tensors.part(name, portion) if trainer.is_shared(key) else tensors[name]
+        trainer.load(mine)
         learner._sums, learner._steps = dict(numbers["sums"]), numbers["steps"]
         learner._learning_rate, learner._resampled = numbers["learning_rate"], numbers["resampled"]
         return learner
 
     def step(self, rows: Rows) -> None:
-        """Learn from a batch of the plan, of which these rows are here. Raises NothingToLearn or WorkersLost."""
+        """Learn from a batch of the plan, of which these rows are here (all of them, where latents are what is shared
+        out). Raises NothingToLearn or WorkersLost."""
         given, target = self._scaled(rows)
         stats = self.trainer.step(given, None if self.recipe.writes is None else target, self._plan.batch)
         for name in _SUMS:
@@ -107,10 +124,20 @@ class Learner:
         self._resampled += count
         return count
 
-    def point(self, step: int, tokens: int, tokens_per_s: float, seconds_left: float, ce: float | None) -> TrainPoint:
-        """The row of the log since the last one."""
+    def tally(self) -> Tally:
+        """What the latents of all ranks did since the last row of the log. All ranks have to ask."""
         counts, seen = self.trainer.take_counts()
         self._window.add(counts, seen)
+        density = density_histogram(counts, seen)
+        numbers = torch.tensor([self.trainer.dead, self._window.rare, density.below, *density.counts])
+        self.trainer.portion.group.sum_([numbers])
+        dead, rare, below, *found = numbers.tolist()
+        return Tally(dead, rare, Histogram(density.edges, found, below))
+
+    def point(
+        self, step: int, tokens: int, tokens_per_s: float, seconds_left: float, tally: Tally, ce: float | None
+    ) -> TrainPoint:
+        """The row of the log since the last one."""
         mean = {name: total / max(1, self._steps) for name, total in self._sums.items()}
         error, variance = self._sums["error_sum"], self._sums["variance_sum"]
         point = TrainPoint(
@@ -125,13 +152,13 @@ class Learner:
             # Batches of one token do not vary: what is wrong of them is all that there is to explain.
             fvu=error / variance if variance else float(error > 0),
             ce_recovered=ce,
-            dead=self.trainer.dead,
-            nearly_dead=self._window.rare,
+            dead=tally.dead,
+            nearly_dead=tally.rare,
             resampled=self._resampled,
             learning_rate=self._learning_rate,
             tokens_per_s=tokens_per_s,
             seconds_left=seconds_left,
-            density=density_histogram(counts, seen),
+            density=tally.density,
         )
         self._sums, self._steps, self._resampled = dict.fromkeys(_SUMS, 0.0), 0, 0
         return point
@@ -152,10 +179,13 @@ class Learner:
             None if self.recipe.writes is None else self._scale_out,
         )
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that `resume` goes on from."""
-        window, seen = self._window.state()
-        tensors = {f"{self.recipe.name}/{name}": tensor for name, tensor in self.trainer.state().items()}
+    def state(self) -> tuple[dict[str, Tensor | Shared], dict[str, Any]]:
+        """All that `resume` goes on from, as it is: no copies."""
+        (window, seen), trainer = self._window.state(), self.trainer
+        tensors = {
+            f"{self.recipe.name}/{name}": trainer.portion.shared(tensor) if trainer.is_shared(name) else tensor
+            for name, tensor in trainer.state().items()
+        }
         numbers = {
             "sums": self._sums,
             "steps": self._steps,
@@ -163,7 +193,7 @@ class Learner:
             "resampled": self._resampled,
             "window": seen,
         }
-        return tensors | {f"{self.recipe.name}/window": window}, numbers
+        return tensors | {f"{self.recipe.name}/window": self.trainer.portion.shared(window, 1)}, numbers
 
     def _scaled(self, rows: Rows) -> tuple[Float[Tensor, "n d_in"], Float[Tensor, "n d_out"]]:
         given = rows[self.recipe.site].float() * self._scale
@@ -175,6 +205,15 @@ class Learner:
             if stop():
                 raise Cancelled("The training was stopped while latents were given new rows.")
             yield self._scaled(rows)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many latents are dead, and nearly dead, and how often latents fired since the last row of the log."""
+
+    dead: int
+    rare: int
+    density: Histogram
 
 
 class _Window:

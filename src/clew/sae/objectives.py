@@ -18,6 +18,10 @@ through (b × n) and (n × d) arrays or through the pairs that fire (sparse.py),
 
 Where several ranks have a share of the tokens each (group.py), b, means and selections are those of the whole batch,
 and every loss, count and gradient is this rank's part: their sums over the ranks are what one rank alone would have.
+
+Where several ranks have a portion of the latents each (portion.py), every rank has all tokens, and x̂ is the sum of what
+their latents decode to. Losses and gradients by b_dec, b_pre and W_skip are parts again, by a rank's share of the
+tokens or by its latents; gradients by what belongs to a latent, and `fired`, are whole where the latent is.
 """
 
 from __future__ import annotations
@@ -34,8 +38,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .group import ALONE, Group
+from .portion import Portion
 from .recipe import Recipe
-from .sparse import WORTHWHILE, Dense, Pairs, Sparse, above, largest_of_all, largest_of_each
+from .sparse import (
+    WORTHWHILE,
+    Dense,
+    Pairs,
+    Sparse,
+    above,
+    among_largest,
+    largest_of_all,
+    largest_of_each,
+    largest_of_ranks,
+)
 
 Weights = Mapping[str, Tensor]
 """w_enc (n × d_in), b_enc, w_dec (n × d_out), b_dec; where there are: b_pre, log_threshold, w_skip (d_in × d_out)."""
@@ -43,8 +58,8 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a batch gave. `error` is x̂ − y; `fired` counts tokens; `least` is the least activation of the whole batch
-    where all of it was chosen from, else None."""
+    """What a batch gave. `error` is x̂ − y of the tokens that are this rank's part; `fired` counts tokens; `least` is
+    the least activation of the whole batch where all of it was chosen from, else None."""
 
     loss: Float[Tensor, ""]
     reconstruction: Float[Tensor, ""]
@@ -102,13 +117,14 @@ class Workspace:
 
 
 class Objective(ABC):
-    """One architecture's. `centre` names the weight that is subtracted from x; `unit` says W_dec's rows have norm 1."""
+    """One architecture's, for the latents of a portion. `centre` names the weight that is subtracted from x; `unit`
+    says W_dec's rows have norm 1."""
 
     centre: Literal["b_dec", "b_pre"] | None
     unit: bool = True
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, portion: Portion) -> None:
+        self.recipe, self.portion = recipe, portion
         self.centre = "b_dec" if recipe.writes is None else "b_pre"
         self.space = Workspace()
 
@@ -127,7 +143,13 @@ class Objective(ABC):
         )
 
     def reconstructed(self, weights: Weights, batch: Batch, pairs: Pairs, f: Tensor) -> Float[Tensor, "b d_out"]:
-        return self._offset(weights, batch, pairs.decode(f, weights["w_dec"]))
+        decoded = pairs.decode(f, weights["w_dec"])
+        self.portion.group.sum_([decoded])
+        return self._offset(weights, batch, decoded)
+
+    def part(self, rows: Tensor) -> Tensor:
+        """Of one row a token, those that this rank counts."""
+        return rows[self.portion.tokens(len(rows))]
 
     def _offset(self, weights: Weights, batch: Batch, decoded: Float[Tensor, "b d_out"]) -> Float[Tensor, "b d_out"]:
         """x̂ from what the latents decode to, in place."""
@@ -145,10 +167,10 @@ class Objective(ABC):
             "w_dec": d_dec,
             "w_enc": pairs.push(dz, centred, self.space.array("w_enc", weights["w_enc"].shape, g)),
             "b_enc": pairs.totals(dz),
-            "b_dec": g.sum(0),
+            "b_dec": self.part(g).sum(0),
         }
         if "w_skip" in weights:
-            found["w_skip"] = batch.x.T @ g
+            found["w_skip"] = self.part(batch.x).T @ self.part(g)
         return found
 
     def through_centre(self, weights: Weights, found: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -162,8 +184,8 @@ class Objective(ABC):
 class Relu(Objective):
     """Every positive z fires; their sum is kept small."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe)
+    def __init__(self, recipe: Recipe, portion: Portion) -> None:
+        super().__init__(recipe, portion)
         if recipe.loss == "2024":
             self.centre, self.unit = None, False
 
@@ -187,6 +209,7 @@ class Relu(Objective):
         found = self.gradients(weights, batch, centred, pairs, d_dec, dz, g)
         if lengths is not None:
             found["w_dec"].addcmul_(weights["w_dec"], (totals * (batch.penalty / b) / lengths)[:, None])
+        error = self.part(error)
         reconstruction, sparsity = error.square().sum() / b, totals @ price
         return Outcome(
             reconstruction + sparsity,
@@ -203,7 +226,9 @@ class Relu(Objective):
         fs = self.pre_activations(weights, self.centred(weights, batch.x)).relu_()
         error = self.reconstructed(weights, batch, Dense(fs.shape[1]), fs) - batch.y
         price = torch.ones_like(weights["b_enc"]) if self.unit else _lengths(weights["w_dec"])
-        return error.square().sum(1) + batch.penalty * (fs @ price)
+        sizes = fs @ price
+        self.portion.group.sum_([sizes])
+        return error.square().sum(1) + batch.penalty * sizes
 
 
 class JumpRelu(Objective):
@@ -213,8 +238,8 @@ class JumpRelu(Objective):
     the recipe's bandwidth, in units of the root mean square norm of x.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe)
+    def __init__(self, recipe: Recipe, portion: Portion) -> None:
+        super().__init__(recipe, portion)
         self.centre = None
 
     def outcome(self, weights: Weights, batch: Batch) -> Outcome:
@@ -240,6 +265,7 @@ class JumpRelu(Objective):
         d_dec = self.decoder_gradient(weights, pairs, f, g)
         found = self.gradients(weights, batch, batch.x, pairs, d_dec, pulled.mul_(active), g)
         found["log_threshold"] = pairs.totals(edge) * (-threshold / width)
+        error = self.part(error)
         reconstruction, sparsity = error.square().sum() / (b * d), fired.sum() * (batch.penalty / b)
         return Outcome(
             reconstruction + sparsity, reconstruction, sparsity, torch.zeros_like(sparsity), error, fired, found
@@ -253,7 +279,11 @@ class TopK(Objective):
         self, z: Float[Tensor, "b n"], batch: Batch
     ) -> tuple[Sparse, Float[Tensor, " m"], Float[Tensor, ""] | None]:
         """The pairs chosen with their activations, and the least of all where they were chosen from the whole batch."""
-        pairs, f = largest_of_each(z, self.recipe.k)
+        k, n = self.recipe.k, z.shape[1]
+        pairs, f = largest_of_each(z, min(k, n))
+        if not self.portion.is_whole:
+            keep = among_largest(f.view(len(z), -1), k, self.portion.group).view(-1)
+            pairs, f = pairs.only(keep), f[keep]
         return pairs, f.relu_(), None
 
     def outcome(self, weights: Weights, batch: Batch) -> Outcome:
@@ -265,14 +295,16 @@ class TopK(Objective):
         error, reconstruction, g, df, d_dec = self._reconstruction(weights, batch, pairs, f, variance)
         found = self.gradients(weights, batch, centred, pairs, d_dec, df.mul_(active), g)
         auxiliary = torch.zeros_like(reconstruction)
-        if batch.dead is not None and len(batch.dead):
-            auxiliary = self._revive(weights, batch.dead, z, centred, error, variance, found)
+        # Where latents lie with several ranks, whether any of theirs is dead has to be asked.
+        dead = 0 if batch.dead is None else sum(self.portion.counts(len(batch.dead)))
+        if batch.dead is not None and dead:
+            auxiliary = self._revive(weights, batch.dead, dead, z, centred, error, variance, found)
         return Outcome(
             reconstruction + auxiliary,
             reconstruction,
             torch.zeros_like(reconstruction),
             auxiliary,
-            error,
+            self.part(error),
             pairs.totals(active),
             self.through_centre(weights, found),
             least,
@@ -285,35 +317,43 @@ class TopK(Objective):
         error = self.reconstructed(weights, batch, pairs, f).sub_(batch.y)
         g = error * (2 / variance)
         df, d_dec = pairs.pull(g, weights["w_dec"]), self.decoder_gradient(weights, pairs, f, g)
-        return error, error.square().sum() / variance, g, df, d_dec
+        return error, self.part(error).square().sum() / variance, g, df, d_dec
 
     def _revive(
         self,
         weights: Weights,
         dead: Int[Tensor, " m"],
+        of_all: int,
         z: Float[Tensor, "b n"],
         centred: Float[Tensor, "b d_in"],
         error: Float[Tensor, "b d_out"],
         variance: Tensor,
         found: dict[str, Tensor],
     ) -> Tensor:
-        """The auxiliary loss; its gradients are added to those found."""
-        best = z[:, dead].topk(min(max(1, error.shape[1] // 2), len(dead)), dim=1, sorted=False)
-        values = z.new_zeros(len(z), len(dead)).scatter_(1, best.indices, best.values.relu_())
+        """The auxiliary loss of the dead latents of this rank, which are some `of_all`; its gradients are added to
+        those found."""
+        limit = max(1, error.shape[1] // 2)
+        best = z[:, dead].topk(min(limit, len(dead)), dim=1, sorted=False)
+        revived = best.values.relu_()
+        if limit < of_all and not self.portion.is_whole:
+            revived *= among_largest(revived, limit, self.portion.group)
+        values = z.new_zeros(len(z), len(dead)).scatter_(1, best.indices, revived)
         pairs: Pairs
-        if best.values.shape[1] < WORTHWHILE * len(dead):
+        if revived.shape[1] < WORTHWHILE * len(dead):
             pairs, f = above(values, 0.0)
         else:
             pairs, f = Dense(len(dead), None, values), values
         w_dec = weights["w_dec"][dead]
-        missing = pairs.decode(f, w_dec).add_(error)
+        missing = pairs.decode(f, w_dec)
+        self.portion.group.sum_([missing])
+        missing += error
         share = self.recipe.auxiliary / variance
         g = missing * (2 * share)
         dz = pairs.pull(g, w_dec, None)
         found["w_dec"].index_add_(0, dead, pairs.push(f, g))
         found["w_enc"].index_add_(0, dead, pairs.push(dz, centred))
         found["b_enc"].index_add_(0, dead, pairs.totals(dz))
-        return missing.square().sum() * share
+        return self.part(missing).square().sum() * share
 
 
 class BatchTopK(TopK):
@@ -325,8 +365,9 @@ class BatchTopK(TopK):
         """See `TopK`."""
         count = self.recipe.k * batch.size
         pairs, f = largest_of_all(z, count)
-        if batch.group.size > 1:
-            pairs, f, least = _largest_of_ranks(pairs, f, count, batch.group)
+        group = batch.group if self.portion.is_whole else self.portion.group
+        if group.size > 1:
+            pairs, f, least = largest_of_ranks(pairs, f, count, group)
         else:
             least = f
         return pairs, f, least.min() if len(least) else None
@@ -338,44 +379,34 @@ class Matryoshka(BatchTopK):
     def _reconstruction(
         self, weights: Weights, batch: Batch, pairs: Sparse, f: Tensor, variance: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        w_dec = weights["w_dec"]
-        shells = list(_shells(self.recipe.nested, len(w_dec)))
+        w_dec, low = weights["w_dec"], self.portion.low
+        # From each shell those latents that are here, by their numbers here.
+        shells = [
+            tuple(min(max(edge - low, 0), len(w_dec)) for edge in shell)
+            for shell in _shells(self.recipe.nested, self.portion.whole)
+        ]
+        inner = [(start, stop, *pairs.within(start, stop)) for start, stop in shells]
+        decoded = [
+            part.decode(f[at], w_dec[start:stop]) if stop > start else torch.zeros_like(batch.y)
+            for start, stop, part, at in inner
+        ]
+        self.portion.group.sum_(decoded)
         error = self._offset(weights, batch, torch.zeros_like(batch.y)).sub_(batch.y)
-        inner: list[tuple[int, int, Sparse, Tensor]] = []
         errors: list[Tensor] = []
-        for low, high in shells:
-            part, at = pairs.within(low, high)
-            error = error + part.decode(f[at], w_dec[low:high])
-            inner.append((low, high, part, at))
+        for written in decoded:
+            error = error + written
             errors.append(error)
         share = 1 / (len(shells) * variance)
         # A latent of a shell is in the dictionaries of that shell and of all around it.
         g = torch.zeros_like(error)
         df, d_dec = torch.empty_like(f), torch.empty_like(w_dec)
-        for (low, high, part, at), off in zip(reversed(inner), reversed(errors), strict=True):
+        for (start, stop, part, at), off in zip(reversed(inner), reversed(errors), strict=True):
             g = g + off * (2 * share)
-            df[at] = part.pull(g, w_dec[low:high])
-            d_dec[low:high] = part.push(f[at], g)
-        loss = torch.stack([off.square().sum() for off in errors]).sum() * share
+            if stop > start:
+                df[at] = part.pull(g, w_dec[start:stop])
+                d_dec[start:stop] = part.push(f[at], g)
+        loss = torch.stack([self.part(off).square().sum() for off in errors]).sum() * share
         return error, loss, g, df, d_dec
-
-
-def _largest_of_ranks(
-    pairs: Sparse, f: Float[Tensor, " m"], count: int, group: Group
-) -> tuple[Sparse, Float[Tensor, " s"], Float[Tensor, " t"]]:
-    """Those of each rank's candidates that are among the `count` largest of all ranks; of equal ones the lower ranks'.
-    With their activations, and those of all ranks."""
-    parts = group.gather(f)
-    of_all = torch.cat(parts)
-    if len(of_all) <= count:
-        return pairs, f, of_all
-    of_all = of_all.topk(count, sorted=False).values
-    least = of_all.min()
-    keep = f > least
-    before = sum(int((part == least).sum()) for part in parts[: group.rank])
-    equal = (f == least).nonzero()[:, 0]
-    keep[equal[: max(0, int((of_all == least).sum()) - before)]] = True
-    return pairs.only(keep), f[keep], of_all
 
 
 def _lengths(w_dec: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
@@ -393,9 +424,9 @@ def _shells(nested: tuple[float, ...], n: int) -> Iterator[tuple[int, int]]:
         low = high
 
 
-def objective_of(recipe: Recipe) -> Objective:
-    """The objective of a recipe."""
+def objective_of(recipe: Recipe, portion: Portion | None = None) -> Objective:
+    """The objective of a recipe: of all latents, if not of a portion."""
     kinds: dict[str, type[Objective]] = {
         "relu": Relu, "topk": TopK, "batchtopk": BatchTopK, "jumprelu": JumpRelu, "matryoshka": Matryoshka,
     }  # fmt: skip
-    return kinds[recipe.architecture](recipe)
+    return kinds[recipe.architecture](recipe, Portion(recipe.latents) if portion is None else portion)

@@ -141,6 +141,16 @@ class TrainingPlan:
         return max(1, self.tokens // self.batch)
 
     @property
+    def sites(self) -> list[Site]:
+        """All that is read of the model, in order."""
+        return sorted({site for recipe in self.recipes for site in (recipe.site, recipe.target)})
+
+    @property
+    def first(self) -> int:
+        """The first position of a context that is trained on."""
+        return max(self.skip, int(self.bos))
+
+    @property
     def row_every(self) -> int:
         """Steps between two rows of the log: a short run has about a hundred rows too."""
         return max(1, min(10, self.steps // 100)) if self.log_every is None else self.log_every

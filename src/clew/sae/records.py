@@ -106,6 +106,44 @@ class TrainingState(Record):
 
 
 @dataclass(frozen=True)
+class TrainEstimate(Record):
+    """What a training would take: `steps` of all `workers`, and `passes` of the model that they run in turns, with
+    at most `resampling_passes` more.
+
+    `memory` is what a worker holds in bytes, as computed: the model, the weights of the autoencoders, what Adam keeps
+    of them, gradients, activations of a batch, and the buffer. `peak` is the most that a worker held while it was
+    measured, with the whole buffer in place of a small one: forward passes, libraries and all. `checkpoint` bytes are
+    saved at a time; for a moment the one before is there too, and with the text and the autoencoders that is `disk`.
+    `pass_s` and `step_s` are seconds that a worker was measured to take; `read_s` and `train_s` what the text and the
+    rest would take by that, without savings and what workers send each other. `notes` are sentences on what happened.
+    """
+
+    tokens: int
+    steps: int
+    contexts: int
+    passes: int
+    resampling_passes: int
+    workers: int
+    shard_latents: bool
+    model: int
+    weights: int
+    moments: int
+    gradients: int
+    activations: int
+    buffer: int
+    memory: int
+    peak: int
+    checkpoint: int
+    disk: int
+    pass_s: float
+    step_s: float
+    tokens_per_s: float
+    read_s: float
+    train_s: float
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Probe(Record):
     """How well the best `k` latents together tell a label: accuracy on texts not trained on, in balanced classes.
 

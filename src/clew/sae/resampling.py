@@ -41,6 +41,10 @@ class Schedule:
         """Whether it is time after so many steps."""
         return self.spacing > 0 and step > 0 and step % self.spacing == 0 and step // self.spacing <= _TIMES
 
+    def times(self, steps: int) -> int:
+        """How often it is time in a run of so many steps, after the last of which it never is."""
+        return min(_TIMES, (steps - 1) // self.spacing) if self.spacing else 0
+
 
 def schedule(steps: int, batch: int) -> Schedule:
     """That of a run of `steps` steps."""
@@ -93,12 +97,20 @@ def _places(ends: Float[Tensor, " b"], at: Float[Tensor, " m"]) -> Int[Tensor, "
     return torch.searchsorted(ends, at, right=True).clamp_max(int((ends < ends[-1]).sum()))
 
 
-def replace_rows(weights: dict[str, Tensor], dead: Int[Tensor, " m"], drawn: Pair) -> dict[str, Int[Tensor, " m"]]:
-    """Give the dead latents rows made of what was drawn for each. Returns which rows of which weights changed."""
+def replace_rows(
+    weights: dict[str, Tensor], dead: Int[Tensor, " m"], drawn: Pair, group: Group = ALONE
+) -> dict[str, Int[Tensor, " m"]]:
+    """Give the dead latents rows made of what was drawn for each. Returns which rows of which weights changed.
+
+    The ranks of a group have a portion of the latents each, and what was drawn for theirs.
+    """
     living = torch.ones(len(weights["b_enc"]), dtype=torch.bool, device=dead.device)
     living[dead] = False
     norms = weights["w_enc"].norm(dim=1)
-    size = ENCODER_NORM * (norms[living] if living.any() else norms).mean()
+    sums = torch.stack([norms[living].sum(), living.sum().to(norms), norms.sum(), norms.new_tensor(len(norms))])
+    group.sum_([sums])
+    total, count = sums[:2] if sums[1] > 0 else sums[2:]
+    size = ENCODER_NORM * total / count
     read, written = (rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12) for rows in drawn)
     weights["w_enc"][dead] = read * size
     weights["w_dec"][dead] = written

@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from .group import Group
+
 WORTHWHILE = 1 / 24  # of all pairs: with fewer, gathering rows is quicker than multiplying matrices (measured)
 _GROUPS, _ROOM = 16, 4  # groups that a row is cut into to find its largest, and how many k must fit into a group
 _STRIDES = (509, 127, 31, 1)  # primes, so that a sample of every so many sees all latents
@@ -191,6 +193,39 @@ def largest_of_all(z: Float[Tensor, "b n"], count: int) -> tuple[Sparse, Float[T
         keep[equal[: count - int(keep.sum())]] = True
         candidates, values = candidates[keep], values[keep]
     return _from_flat(candidates, b, n), values
+
+
+def largest_of_ranks(
+    pairs: Sparse, f: Float[Tensor, " m"], count: int, group: Group
+) -> tuple[Sparse, Float[Tensor, " s"], Float[Tensor, " t"]]:
+    """Those of each rank's candidates that are among the `count` largest of all ranks; of equal ones the lower ranks'.
+    With their activations, and those of all ranks."""
+    parts = group.gather(f)
+    of_all = torch.cat(parts)
+    if len(of_all) <= count:
+        return pairs, f, of_all
+    of_all = of_all.topk(count, sorted=False).values
+    least = of_all.min()
+    keep = f > least
+    before = sum(int((part == least).sum()) for part in parts[: group.rank])
+    equal = (f == least).nonzero()[:, 0]
+    keep[equal[: max(0, int((of_all == least).sum()) - before)]] = True
+    return pairs.only(keep), f[keep], of_all
+
+
+def among_largest(values: Float[Tensor, "b m"], k: int, group: Group) -> Bool[Tensor, "b m"]:
+    """Which of each token's candidates on this rank are among the k largest of that token on all ranks; of equal ones
+    the lower ranks'."""
+    parts = [part.T for part in group.gather(values.T.contiguous())]
+    of_all = torch.cat(parts, 1)
+    if of_all.shape[1] <= k:
+        return torch.ones_like(values, dtype=torch.bool)
+    least = of_all.topk(k, dim=1, sorted=False).values.amin(1, keepdim=True)
+    room = k - (of_all > least).sum(1, keepdim=True)
+    for part in parts[: group.rank]:
+        room -= (part == least).sum(1, keepdim=True)
+    equal = values == least
+    return (values > least) | (equal & (equal.cumsum(1) <= room))
 
 
 def _floor(flat: Float[Tensor, " m"], count: int) -> float:

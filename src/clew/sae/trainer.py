@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +15,8 @@ from ..errors import NothingToLearn
 from .autoencoder import Autoencoder, Origin
 from .group import ALONE, Group
 from .objectives import Batch, Outcome, Relu, objective_of
+from .portion import Portion
+from .portioned import Portioned
 from .recipe import Recipe
 from .resampling import draw, replace_rows, schedule
 from .weights import first_weights
@@ -23,6 +26,7 @@ _THRESHOLD_RATE = 0.01  # of batchtopk's running mean, which looks back no furth
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 _THRESHOLD_PACE = 5  # times the learning rate: log θ, alone in holding the number that fire, has far to go
 _TOPK_EPSILON = 6.25e-10  # Gao et al. 2024: their loss, and with it the gradients, are small
+_OF_LATENTS = ("w_enc", "b_enc", "w_dec", "log_threshold")  # weights of which each latent has its own
 _CUTOFF_HINT = "Check the model's activations at this site; a lower learning rate may help if they are finite."
 
 
@@ -50,8 +54,8 @@ class Trainer:
 
     `sample` holds a few thousand of the targets, and `sample_in` of the inputs if those differ: first biases and sizes
     are taken from them. A trainer on every rank of a group is given its share of each batch, and all of them learn the
-    same: what they are made with has to be the same everywhere. Raises NothingToLearn when samples are not finite or
-    all the same.
+    same: what they are made with has to be the same everywhere. With `shard_latents` each holds a portion of the
+    latents instead, and is given all of each batch. Raises NothingToLearn when samples are not finite or all the same.
     """
 
     def __init__(
@@ -70,12 +74,14 @@ class Trainer:
         sample_in: Float[Tensor, "s d_in"] | None = None,
         device: torch.device | str = "cpu",
         group: Group = ALONE,
+        shard_latents: bool = False,
     ) -> None:
         self._group = group
+        self.portion = Portion(recipe.latents, group if shard_latents else ALONE)
         self.recipe, self.d_in, self.d_out = recipe, d_in, d_out
         self.steps, self.dead_after, self.clip = steps, dead_after, clip
         self._warmup, self._decay = warmup, decay
-        self.objective = objective_of(recipe)
+        self.objective = objective_of(recipe, self.portion)
         self.device = torch.device(device)
         target = sample.to(self.device, torch.float32)
         given = target if sample_in is None else sample_in.to(self.device, torch.float32)
@@ -83,7 +89,7 @@ class Trainer:
             _check_sample(recipe, rows)
         self._generator = torch.Generator().manual_seed(recipe.seed)
         self.weights = first_weights(self.objective, given, target, self._generator)
-        group.spread_([*self.weights.values()])  # unlike processors round unlike
+        group.spread_([weight for name, weight in self.weights.items() if not self._is_apart(name)])
         self._adam = torch.optim.Adam(
             [
                 {"params": [weight], "pace": _THRESHOLD_PACE if name == "log_threshold" else 1}
@@ -98,7 +104,7 @@ class Trainer:
         self.step_number = 0
         self.tokens = 0
         self._resampled_at = 0
-        n = recipe.latents
+        n = self.portion.size
         self.fired = torch.zeros(n, dtype=torch.int64, device=self.device)
         self._counted = 0
         self._last_fired = torch.zeros(n, dtype=torch.int64, device=self.device)
@@ -129,30 +135,47 @@ class Trainer:
     def step(
         self, x: Float[Tensor, "b d_in"], y: Float[Tensor, "b d_out"] | None = None, whole: int | None = None
     ) -> StepStats:
-        """Learn from a batch; `y` is what a transcoder is to write, `whole` how many tokens all ranks have together.
+        """Learn from a batch; `y` is what a transcoder is to write, `whole` how many tokens all ranks have together, if
+        tokens are what they share.
 
         Raises NothingToLearn, with nothing changed, or WorkersLost.
         """
         x = x.to(self.device, torch.float32)
         y = x if y is None else y.to(self.device, torch.float32)
         dead = self._dead_latents() if self.recipe.architecture in ("topk", "batchtopk", "matryoshka") else None
-        batch = Batch(x, y, self.penalty, dead, whole, self._group)
+        batch = Batch(x, y, self.penalty, dead, whole, self._group if self.portion.is_whole else ALONE)
         outcome = self.objective.outcome(self.weights, batch)
         parts = _parts(outcome, batch)
-        self._group.sum_([*outcome.gradients.values(), outcome.fired, parts])
-        gradients = self._tangent(outcome.gradients)
-        size = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
+        size = self._sum(outcome, parts)
+        gradients = outcome.gradients
         stats = self._stats(torch.cat((parts, batch.variance[None])), float(size))
         self._descend(gradients, float(size))
         self._count(outcome, batch.size)
         return stats
 
-    def _tangent(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The gradients without what would only change the length of a decoder row of norm 1."""
+    def _is_apart(self, name: str) -> bool:
+        """Whether each rank has another part of a weight."""
+        return not self.portion.is_whole and name in _OF_LATENTS
+
+    def _sum(self, outcome: Outcome, parts: Float[Tensor, " 6"]) -> Float[Tensor, ""]:
+        """Make parts whole, in place: of gradients, counts and numbers. Returns the gradient's norm."""
+        gradients = outcome.gradients
+        if self.portion.is_whole:
+            self._group.sum_([*gradients.values(), outcome.fired, parts])
+            self._tangent(gradients)
+            return torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
+        self._tangent(gradients)
+        apart = [gradient.norm() for name, gradient in gradients.items() if self._is_apart(name)]
+        alike = [gradient for name, gradient in gradients.items() if not self._is_apart(name)]
+        square = torch.stack(apart).square().sum()
+        self._group.sum_([*alike, parts, square])
+        return torch.stack([square.sqrt(), *(gradient.norm() for gradient in alike)]).norm()
+
+    def _tangent(self, gradients: dict[str, Tensor]) -> None:
+        """Take off the gradients, in place, what would only change the length of a decoder row of norm 1."""
         if self.objective.unit:
             rows, w_dec = gradients["w_dec"], self.weights["w_dec"]
             rows.addcmul_((rows * w_dec).sum(1, keepdim=True), w_dec, value=-1)
-        return gradients
 
     def _stats(self, numbers: Float[Tensor, " 7"], size: float) -> StepStats:
         loss, reconstruction, sparsity, auxiliary, l0, error, variance = numbers.tolist()
@@ -189,14 +212,14 @@ class Trainer:
 
     @property
     def dead(self) -> int:
-        """How many latents fired on none of the last `dead_after` tokens."""
+        """How many latents fired on none of the last `dead_after` tokens: of those on this rank."""
         return len(self._dead_latents())
 
     def _dead_latents(self) -> Int[Tensor, " m"]:
         return (self.tokens - self._last_fired >= self.dead_after).nonzero()[:, 0]
 
     def take_counts(self) -> tuple[Int[Tensor, " n"], int]:
-        """On how many tokens each latent fired since this was last asked, and how many tokens there were."""
+        """On how many tokens each latent of this rank fired since this was last asked, and how many there were."""
         counts, tokens = self.fired.clone(), self._counted
         self.fired.zero_()
         self._counted = 0
@@ -204,14 +227,15 @@ class Trainer:
 
     @property
     def wants_resampling(self) -> int | None:
-        """How many random inputs `resample` wants now, or None when it is not due. To be asked after each step."""
+        """How many random inputs `resample` wants now, or None when it is not due. To be asked after each step, by all
+        ranks."""
         due = (
             self.recipe.architecture == "relu"
             and self.recipe.resample
             and self._schedule.due(self.step_number)
             and self._resampled_at != self.step_number
         )
-        return self._schedule.inputs if due and len(self._unfired()) else None
+        return self._schedule.inputs if due and sum(self.portion.counts(len(self._unfired()))) else None
 
     def _unfired(self) -> Int[Tensor, " m"]:
         """Latents that fired on nothing in the window before a resampling."""
@@ -226,8 +250,9 @@ class Trainer:
         take turns with the batches: each has the same number, empty ones at the end.
         """
         objective, dead = self.objective, self._unfired()
+        counts, rank = self.portion.counts(len(dead)), self.portion.group.rank
         self._resampled_at = self.step_number
-        if not isinstance(objective, Relu) or not len(dead):
+        if not isinstance(objective, Relu) or not sum(counts):
             return 0
 
         def pairs() -> Iterable[tuple[Tensor, Tensor]]:
@@ -236,39 +261,53 @@ class Trainer:
                 yield x.to(self.device, torch.float32), y.to(self.device, torch.float32)
 
         def weigh(pair: tuple[Tensor, Tensor]) -> Tensor:
-            return objective.losses(self.weights, Batch(*pair, self.penalty)).to(torch.float64).square()
+            # Where latents lie with several ranks, all of them are needed for each one's tokens.
+            rows = zip(*map(self.portion.group.gather, pair), strict=True)
+            losses = [objective.losses(self.weights, Batch(x, y, self.penalty)) for x, y in rows]
+            return losses[rank].to(torch.float64).square()
 
-        drawn = draw(pairs(), weigh, len(dead), self._generator, self._group)
+        drawn = draw(pairs(), weigh, sum(counts), self._generator, self._group)
         if drawn is None:
             return 0
-        for name, rows in replace_rows(self.weights, dead, drawn).items():
+        mine = slice(sum(counts[:rank]), sum(counts[: rank + 1]))
+        changed = replace_rows(self.weights, dead, (drawn[0][mine], drawn[1][mine]), self.portion.group)
+        for name, rows in changed.items():
             moments = self._adam.state[self.weights[name]]
             for moment in ("exp_avg", "exp_avg_sq"):
                 moments[moment][rows] = 0.0
         self._last_fired[dead] = self.tokens
-        return len(dead)
+        return sum(counts)
 
     def state(self) -> dict[str, Tensor]:
-        """All that training goes on from: a copy, to be given to `load` of a trainer made with the same arguments."""
-        state = {f"weights.{name}": weight.clone() for name, weight in self.weights.items()}
+        """All that training goes on from, to be given to `load` of a trainer made with the same arguments. These are no
+        copies: who wants to keep them over the next step makes one."""
+        state = {f"weights.{name}": weight for name, weight in self.weights.items()}
         for name, weight in self.weights.items():
             for part, moment in self._adam.state[weight].items():
-                state[f"adam.{name}.{part}"] = moment.clone()
+                state[f"adam.{name}.{part}"] = moment
         counters = (self.step_number, self.tokens, self._counted, self._resampled_at)
         return state | {
             "counters": torch.tensor(counters, dtype=torch.int64),
-            "fired": self.fired.clone(),
-            "last_fired": self._last_fired.clone(),
-            "threshold": self._threshold.clone(),
+            "fired": self.fired,
+            "last_fired": self._last_fired,
+            "threshold": self._threshold,
             "generator": self._generator.get_state(),
         }
 
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state` gave."""
+    def is_shared(self, name: str) -> bool:
+        """Whether what `state` has by this name is but this rank's rows of it: those of its latents."""
+        if self.portion.is_whole:
+            return False
+        kind, _, rest = name.partition(".")
+        weight, _, part = rest.partition(".")
+        return kind in ("fired", "last_fired") or (weight in _OF_LATENTS and part != "step")
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` gave, or another trainer's with other latents: of what is shared, this one's rows."""
         for name, weight in self.weights.items():
             weight.copy_(state[f"weights.{name}"])
             prefix = f"adam.{name}."
-            moments = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            moments = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
             self._adam.state[weight] = {part: moment.to(self.device, copy=True) for part, moment in moments.items()}
         self.step_number, self.tokens, self._counted, self._resampled_at = state["counters"].tolist()
         self.fired.copy_(state["fired"])
@@ -289,7 +328,7 @@ class Trainer:
         """What was learnt, for activations as the model computes them.
 
         It was learnt on `scale` times these (targets: `scale_out` times). Its latents come out in the units of the
-        targets, with decoder rows of norm 1.
+        targets, with decoder rows of norm 1. Of several ranks that hold a portion each, it is a Portioned one.
         """
         out = scale if scale_out is None else scale_out
         weights, recipe = self.weights, self.recipe
@@ -303,7 +342,8 @@ class Trainer:
         elif recipe.architecture in ("batchtopk", "matryoshka"):
             threshold = torch.full_like(weights["b_enc"], float(self._threshold)) * unit
         skip = weights.get("w_skip")
-        return Autoencoder(
+        kind = Autoencoder if self.portion.is_whole else partial(Portioned, portion=self.portion)
+        return kind(
             recipe.site,
             recipe.target,
             {"relu": "relu", "topk": "topk"}.get(recipe.architecture, "jumprelu"),  # pyright: ignore[reportArgumentType]

@@ -33,7 +33,7 @@ from . import checkpoint
 from .activations import Buffer, Stream
 from .autoencoder import Autoencoder
 from .beginning import begun, seen
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, Loaded
 from .folder import CHECKPOINT, Manifest, state_of, tidy, trainings
 from .formats import load, save
 from .group import ALONE, Group, OneFate
@@ -41,6 +41,7 @@ from .interruption import listening
 from .learner import Learner
 from .log import Log, read_log
 from .pace import Pace
+from .portion import Shared, Storable, check_portions, sending
 from .recipe import TrainingPlan
 from .records import Resampled, Stage, TrainingState, TrainPoint
 from .splicing import ce_recovered
@@ -67,12 +68,14 @@ def train(
     replace: bool = False,
     trackers: Sequence[Tracker] = (),
     group: Group | None = None,
+    shard_latents: bool = False,
 ) -> list[Autoencoder]:
     """`training` to its end (or to where `stop` ends it): the autoencoders of the plan, in its order.
 
     None at all if it was stopped before its first step.
     """
-    for _ in training(model, plan, corpus, out, stop=stop, replace=replace, trackers=trackers, group=group):
+    options: dict[str, Any] = {"group": group, "shard_latents": shard_latents}
+    for _ in training(model, plan, corpus, out, stop=stop, replace=replace, trackers=trackers, **options):
         pass
     folders = [Path(out) / recipe.name for recipe in plan.recipes]
     return [load(str(folder)) for folder in folders if folder.is_dir()]
@@ -88,6 +91,7 @@ def training(
     replace: bool = False,
     trackers: Sequence[Tracker] = (),
     group: Group | None = None,
+    shard_latents: bool = False,
 ) -> Iterator[TrainEvent]:
     """Train autoencoders into the folder `out`, telling how far it is: a state at the start, at every saving and at the
     end, a point for every autoencoder and row of the log, and every resampling.
@@ -100,12 +104,16 @@ def training(
     With a `group`, every rank of it calls this with the same, and iterates to the end; `out` is one folder that all of
     them see. They give what one rank alone gives, within rounding. Rank 0 reads the text, writes and tells trackers;
     what it yields the others yield too, without the CE recovered. A stop on any rank stops all. A rank that closes its
-    iterator leaves the others with WorkersLost, and nothing is saved then.
+    iterator leaves the others with WorkersLost, and nothing is saved then. With `shard_latents` each rank holds a
+    portion of every autoencoder's latents, with their weights and all that Adam keeps of them, instead of all. What is
+    saved is the same, and a training may go on in the other way.
     Raises UsageError, BadSite, TrainingExists, Busy, NoSpace, NothingToLearn, NotFinite, BadCheckpoint and what the
     corpus raises; with a group also NotShared, WrongModel, WorkersLost, and what fails on another rank.
     """
     subject, folder, plan = model.subject, Path(out).absolute(), plan.checked()
     group = ALONE if group is None else group
+    for recipe in plan.recipes if shard_latents else ():
+        check_portions(recipe.latents, group.size)
     with begun(subject, plan, corpus, folder, replace, group) as (manifest, text):
         if manifest.stage == "done":
             if group.rank == 0:
@@ -115,7 +123,7 @@ def training(
         with listening() as interrupted:
             run = _Training(
                 subject, text, plan, folder, manifest, trackers if group.rank == 0 else (),
-                lambda: group.agree(interrupted() or _asked(stop)), group,
+                lambda: group.agree(interrupted() or _asked(stop)), group, shard_latents,
             )  # fmt: skip
             yield from run.events()
             if interrupted():
@@ -135,13 +143,13 @@ class _Training:
         trackers: Sequence[Tracker],
         stop: Stop,
         group: Group,
+        shard_latents: bool,
     ) -> None:
         self._subject, self._corpus, self._plan, self._folder = subject, corpus, plan, folder
         self._group, self._is_first = group, group.rank == 0
+        self._shard_latents = shard_latents and group.size > 1
         self._manifest, self._trackers, self._stop = manifest, trackers, stop
         self._total = plan.steps * plan.batch
-        self._sites = sorted({site for recipe in plan.recipes for site in (recipe.site, recipe.target)})
-        self._first = max(plan.skip, int(plan.bos))
         self._log, self._told = Log(folder), time.monotonic()
         self._learners: list[Learner] = []
         self._scales: dict[str, float] = {}
@@ -181,7 +189,7 @@ class _Training:
 
     def _read_text(self) -> Iterator[TrainingState]:
         plan = self._plan
-        contexts = -(-self._total // (plan.context - self._first)) + _MEASURED
+        contexts = -(-self._total // (plan.context - plan.first)) + _MEASURED
         tokens = contexts * plan.context
         reading: Iterator[int] = iter(())
         if self._corpus is not None:
@@ -211,7 +219,7 @@ class _Training:
         count = len(contexts) - kept
         self._measured = contexts.batch(count, kept) if kept else None
         self._stream = Stream(
-            self._subject, contexts, count, self._sites, self._first, self._plan.seed, group=self._group
+            self._subject, contexts, count, self._plan.sites, self._plan.first, self._plan.seed, group=self._group
         )
         self._buffer = Buffer(self._stream, self._plan.buffer, self._total, self._plan.seed)
         self._note(contexts, count)
@@ -223,7 +231,7 @@ class _Training:
     def _note(self, contexts: Contexts, count: int) -> None:
         """What is to be known of the text."""
         self._notes = list(contexts.notes)
-        there = count * (self._plan.context - self._first)
+        there = count * (self._plan.context - self._plan.first)
         if there < self._total:
             self._notes.append(
                 f"There are {there:,} tokens to train on: they are gone through {self._total / there:.1f} times, each "
@@ -232,7 +240,7 @@ class _Training:
 
     def _resume(self) -> None:
         """Go on from the checkpoint, if there is one."""
-        last: Checkpoint | None = None
+        last: Loaded | None = None
         with OneFate(self._group):
             if self._is_first:
                 last = checkpoint.load(self._folder / CHECKPOINT)
@@ -250,21 +258,22 @@ class _Training:
         with OneFate(self._group):
             if last is None:
                 last = seen(self._folder, lambda: self._checkpoint_seen(step))
-            self._go_on(last)
+            rows = {str(site): last.tensors[f"buffer/{site}"] for site in self._plan.sites}
+            self._buffer.load(rows, last.numbers["buffer"])
+        assert last is not None
+        self._scales = last.numbers["scales"]
+        self._learners = [
+            Learner.resume(
+                recipe, self._plan, self._scales, self._stream, last.tensors, last.numbers["runs"][recipe.name],
+                self._shard_latents,
+            )
+            for recipe in self._plan.recipes
+        ]  # fmt: skip
+        self._step = self._saved = last.step
 
-    def _checkpoint_seen(self, step: int) -> Checkpoint | None:
+    def _checkpoint_seen(self, step: int) -> Loaded | None:
         found = checkpoint.load(self._folder / CHECKPOINT)
         return found if found is not None and found.step == step else None
-
-    def _go_on(self, last: Checkpoint) -> None:
-        numbers, tensors = last.numbers, last.tensors
-        self._buffer.load(_part(tensors, "buffer"), numbers["buffer"])
-        self._scales = numbers["scales"]
-        self._learners = [
-            Learner.resume(recipe, self._plan, self._scales, self._stream, tensors, numbers["runs"][recipe.name])
-            for recipe in self._plan.recipes
-        ]
-        self._step = self._saved = last.step
 
     def _learn(self) -> Iterator[TrainEvent]:
         """Steps until all are done or it is to stop. Between two events everything is fit to be saved."""
@@ -289,7 +298,7 @@ class _Training:
                 yield from self._resample()
             except Cancelled:
                 return
-            rows = self._buffer.draw(plan.batch)
+            rows = self._buffer.draw(plan.batch, whole=self._shard_latents)
             for learner in self._learners:
                 learner.step(rows)
             self._step += 1
@@ -303,9 +312,10 @@ class _Training:
 
     def _begin(self) -> None:
         """Estimate the scales, and draw the first weights, from the first filling of the buffer."""
-        self._scales = {str(site): self._buffer.scale(site) for site in self._sites}
+        self._scales = {str(site): self._buffer.scale(site) for site in self._plan.sites}
         self._learners = [
-            Learner.begin(recipe, self._plan, self._scales, self._buffer) for recipe in self._plan.recipes
+            Learner.begin(recipe, self._plan, self._scales, self._buffer, self._shard_latents)
+            for recipe in self._plan.recipes
         ]
         with OneFate(self._group):
             self._tell("running")
@@ -333,10 +343,11 @@ class _Training:
         if not (measuring or self._step % self._plan.row_every == 0 or self._step == self._plan.steps):
             return
         points = []
+        for learner in self._learners:
+            tally = learner.tally()
+            ce = self._ce_recovered(learner) if measuring else None
+            points.append(learner.point(self._step, self._tokens, pace.tokens_per_s, pace.seconds_left, tally, ce))
         with OneFate(self._group):
-            for learner in self._learners:
-                ce = self._ce_recovered(learner) if measuring and self._is_first else None
-                points.append(learner.point(self._step, self._tokens, pace.tokens_per_s, pace.seconds_left, ce))
             for point in points:
                 if self._is_first:
                     self._log.add(point)
@@ -348,9 +359,17 @@ class _Training:
         yield from points
 
     def _ce_recovered(self, learner: Learner) -> float | None:
+        """By rank 0, or by all together where each has other latents."""
         if self._measured is None:
             return None
-        found = ce_recovered(self._subject, self._autoencoder(learner), self._measured, self._first)
+        autoencoder = self._autoencoder(learner)
+        found = None
+        if self._shard_latents:
+            found = ce_recovered(self._subject, autoencoder, self._measured, self._plan.first)
+        else:
+            with OneFate(self._group):
+                if self._is_first:
+                    found = ce_recovered(self._subject, autoencoder, self._measured, self._plan.first)
         return found if found is not None and math.isfinite(found) else None
 
     def _save(self) -> None:
@@ -358,28 +377,29 @@ class _Training:
         if self._step == self._saved:
             return
         rows, position = self._buffer.state()
-        with OneFate(self._group):
+        tensors: dict[str, Tensor | Shared] = {f"buffer/{site}": values for site, values in rows.items()}
+        runs: dict[str, Any] = {}
+        if self._is_first or self._shard_latents:
+            for learner in self._learners:
+                learned, runs[learner.recipe.name] = learner.state()
+                tensors |= learned
+        with OneFate(self._group), sending(tensors):
             if self._is_first:
-                self._write(rows, position)
+                self._write({"buffer": position, "scales": self._scales, "runs": runs}, tensors)
             self._saved = self._step
             if self._is_first:
                 self._log.merge()
 
-    def _write(self, rows: dict[str, Tensor], position: dict[str, Any]) -> None:
+    def _write(self, numbers: dict[str, Any], tensors: Storable) -> None:
         self._log.flush()
-        tensors = {f"buffer/{site}": values for site, values in rows.items()}
-        runs = {}
-        for learner in self._learners:
-            learned, runs[learner.recipe.name] = learner.state()
-            tensors |= learned
-        numbers = {"buffer": position, "scales": self._scales, "runs": runs}
         checkpoint.save(self._folder / CHECKPOINT, Checkpoint(self._step, numbers, tensors))
 
     def _finish(self) -> TrainingState:
         with OneFate(self._group):
             if self._is_first:
                 self._log.merge()
-                self._keep()
+        self._keep()
+        with OneFate(self._group):
             self._saved = self._step
             state = self._tell("done")
             if self._is_first:
@@ -390,9 +410,8 @@ class _Training:
         """Save and stop."""
         if self._step:
             self._save()
+            self._keep()
         with OneFate(self._group):
-            if self._step and self._is_first:
-                self._keep()
             return self._end(self._tell("stopped", f"Stopped after {self._tokens:,} tokens; {_GO_ON}"))
 
     def _fail(self, error: BaseException) -> None:
@@ -407,7 +426,9 @@ class _Training:
     def _keep(self) -> None:
         """Write the autoencoders."""
         for learner in self._learners:
-            save(self._autoencoder(learner), self._folder / learner.recipe.name)
+            with OneFate(self._group):
+                if self._is_first or self._shard_latents:
+                    save(self._autoencoder(learner), self._folder / learner.recipe.name)
 
     def _autoencoder(self, learner: Learner) -> Autoencoder:
         return learner.autoencoder(self._manifest.model["name"])
@@ -458,8 +479,3 @@ class _Training:
 
 def _asked(stop: Stop | None) -> bool:
     return stop is not None and stop()
-
-
-def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    prefix = f"{name}/"
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

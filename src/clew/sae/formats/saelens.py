@@ -24,6 +24,8 @@ from ...disk import written
 from ...errors import BadAutoencoder, BadSite
 from ...nodes import parse_site
 from ..autoencoder import Activation, Autoencoder, Normalisation, Origin
+from ..portion import Shared, Storable, sending
+from ..portioned import portion_of
 from ..records import AutoencoderInfo
 from .folding import with_factor_folded, with_norms_folded
 from .names import hook_of
@@ -142,7 +144,7 @@ def info(folder: Path, reference: str) -> AutoencoderInfo:
 def save(autoencoder: Autoencoder, folder: Path | str) -> None:
     """Write an autoencoder into a folder, in float32: whole, or an earlier one there is left as it was.
 
-    Raises NoSpace.
+    One that several ranks have together is saved by all at the same time, and written by rank 0. Raises NoSpace.
     """
     folder = Path(folder)
     a = autoencoder
@@ -183,17 +185,28 @@ def save(autoencoder: Autoencoder, folder: Path | str) -> None:
             "clew": {"reads": str(a.reads), "writes": str(a.writes), **asdict(a.origin), "beside": bool(beside)},
         },
     }
-    with ExitStack() as stack:
+    files = {WEIGHTS: _storable(a, tensors), **({OWN: _storable(a, beside)} if beside else {})}
+    with sending(*files.values()), ExitStack() as stack:
+        if portion_of(a).group.rank > 0:
+            return
         # All is on disk before the first of them is put in its place.
-        files = {CONFIG: config, WEIGHTS: tensors, **({OWN: beside} if beside else {})}
+        path = stack.enter_context(written(folder / CONFIG))
+        path.write_text(json.dumps(config, indent=1), encoding="utf-8")
         for name, content in files.items():
-            path = stack.enter_context(written(folder / name))
-            if content is config:
-                path.write_text(json.dumps(config, indent=1), encoding="utf-8")
-            else:
-                write_safetensors({key: x.to(torch.float32) for key, x in content.items() if x is not None}, path)
+            write_safetensors(content, stack.enter_context(written(folder / name)))
     if not beside:
         (folder / OWN).unlink(missing_ok=True)
+
+
+def _storable(a: Autoencoder, tensors: Mapping[str, Tensor | None]) -> Storable:
+    """Tensors to be written, by name: of an autoencoder that several ranks have, those of latents lie with them all."""
+    portion, whole = portion_of(a), ("b_dec", "b_pre", "W_skip")
+    found: dict[str, Tensor | Shared] = {}
+    for name, tensor in tensors.items():
+        if tensor is not None:
+            tensor = tensor.to(torch.float32)
+            found[name] = tensor if name in whole else portion.shared(tensor, 1 if name == "W_enc" else 0)
+    return found
 
 
 def _without_input_bias(a: Autoencoder) -> tuple[Tensor, Tensor | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import pickle
 from collections.abc import Mapping
@@ -11,12 +10,17 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ...errors import BadAutoencoder
+from ..portion import Shared, Storable, in_order
 
 _AGAIN = "Download or save it again."
+_DTYPES = {  # by safetensors' names
+    torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16",
+    torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
 
 
 class Weights:
@@ -75,21 +79,24 @@ def read_safetensors(path: Path) -> Weights:
         raise BadAutoencoder(f"{path} is not a whole safetensors file: {_short(error)}.", _AGAIN) from error
 
 
-def write_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors. Raises OSError."""
-    whole: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().cpu().contiguous()
-        # It refuses two names for one piece of memory.
-        shared = any(tensor.untyped_storage().data_ptr() == one.untyped_storage().data_ptr() for one in whole.values())
-        whole[name] = tensor.clone() if shared else tensor
-    try:
-        save_file(whole, path)
-    except SafetensorError as error:
-        # It gives the system's error as text alone.
-        if "os error 28" in str(error):
-            raise OSError(errno.ENOSPC, "No space left on device") from error
-        raise
+def write_safetensors(tensors: Storable, path: Path) -> None:
+    """Write tensors, those that lie with several ranks piece by piece: none of them is ever whole in memory.
+
+    Raises OSError, or WorkersLost.
+    """
+    header: dict[str, Any] = {}
+    at, ordered = 0, in_order(tensors)
+    for name, tensor in ordered:
+        end = at + tensor.shape.numel() * tensor.dtype.itemsize
+        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [at, end]}
+        at = end
+    words = json.dumps(header).encode()
+    words += b" " * (-len(words) % 8)
+    with path.open("wb") as file:
+        file.write(len(words).to_bytes(8, "little") + words)
+        for _, tensor in ordered:
+            for piece in tensor.pieces() if isinstance(tensor, Shared) else [tensor.detach()]:
+                file.write(piece.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def read_pt(path: Path) -> Weights:
