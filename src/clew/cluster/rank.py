@@ -83,8 +83,8 @@ class Box:
 
 @dataclass(frozen=True)
 class Rank:
-    """What every worker does: it opens what was `packed` (model, plan, shard_latents, corpus, folder, replace), on `cpus`
-    threads and a GPU if `on_gpu`, and trains."""
+    """What every worker does: it opens what was `packed` (model, plan, shard_latents, corpus, folder, replace), on
+    `cpus` threads and a GPU if `on_gpu`, and trains."""
 
     packed: bytes
     box: Any
