@@ -28,7 +28,7 @@ from clew.sae.training import TrainEvent, state_of, training
 from clew.sae.weights import first_weights
 
 from .gang import gang
-from .plan import PLAN, WIDE, B, check_close, check_same
+from .plan import PLAN, RECIPES, WIDE, B, check_close, check_same
 from .recipes import recipes
 from .watching import watched
 
@@ -209,18 +209,22 @@ def test_portions_learn_what_the_whole_learns(
                 assert parts == [held] * size, name
 
 
+# What is kept of each kind of weight, moment and counter, and of what lies with all.
+KINDS = replace(WIDE, recipes=(RECIPES[0], RECIPES[2], RECIPES[4], RECIPES[6]), tokens=B * 40)
+
+
 def some(group: Group, place: Path, corpus: str, out: Path, steps: int) -> None:
     """A training that the last rank stops after some steps, and that is saved in many pieces."""
-    with watched() as seen, patch.object(portion, "_PIECE", 300):
+    with watched() as seen, patch.object(portion, "_PIECE", 1000):
 
         def stop() -> bool:
             return group.rank == group.size - 1 and "self" in seen and seen["self"]._step >= steps
 
-        *_, last = training(clew.load(str(place)), WIDE, corpus, out, stop=stop, group=group, shard_latents=True)
+        *_, last = training(clew.load(str(place)), KINDS, corpus, out, stop=stop, group=group, shard_latents=True)
         assert last.stage == "stopped" and last.saved == steps * B  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_a_checkpoint_knows_nothing_of_portions(model: Model, corpus: str, wide: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_knows_nothing_of_portions(model: Model, corpus: str, tmp_path: Path) -> None:
     """What three have saved is what one saves, which goes on from there, and two from that."""
     out, other, steps = tmp_path / "out", tmp_path / "other", 13
     assert gang(3, tmp_path / "three", some, model.path, corpus, out, steps) == [None] * 3
@@ -235,10 +239,15 @@ def test_a_checkpoint_knows_nothing_of_portions(model: Model, corpus: str, wide:
         else:
             assert torch.equal(found, tensor), name
     ticks = iter(range(100))
-    *_, stopped = training(model, WIDE, corpus, out, stop=lambda: next(ticks) > 12)
-    assert isinstance(stopped, module.TrainingState) and steps * B < stopped.tokens < 40 * B
-    assert len(gang(2, tmp_path / "two", whole, model.path, corpus, WIDE, out)) == 2
-    check_close(out, wide)
+    *_, stopped = training(model, KINDS, corpus, out, stop=lambda: next(ticks) > 12)
+    assert isinstance(stopped, module.TrainingState) and steps * B < stopped.tokens < 36 * B
+    assert len(gang(2, tmp_path / "two", whole, model.path, corpus, KINDS, out)) == 2
+    for _ in training(model, KINDS, corpus, other):
+        pass
+    check_close(out, other, KINDS)
+
+
+SHORT = replace(WIDE, recipes=(RECIPES[0], RECIPES[2]), tokens=B * 25)
 
 
 def harmed(group: Group, place: Path, corpus: str, out: Path, what: str) -> None:
@@ -261,23 +270,24 @@ def harmed(group: Group, place: Path, corpus: str, out: Path, what: str) -> None
     with patch.object(checkpoint, "write_safetensors", full), patch.object(portion, "_PIECE", 64):
         if what == "autoencoder":
             with patch("clew.sae.formats.saelens.write_safetensors", none):
-                list(training(clew.load(str(place)), WIDE, corpus, out, group=group, shard_latents=True))
+                list(training(clew.load(str(place)), SHORT, corpus, out, group=group, shard_latents=True))
         else:
-            list(training(clew.load(str(place)), WIDE, corpus, out, group=group, shard_latents=True))
+            list(training(clew.load(str(place)), SHORT, corpus, out, group=group, shard_latents=True))
 
 
 @pytest.mark.parametrize("what", ["checkpoint", "autoencoder"])
 def test_a_full_disk_ends_all_and_what_was_saved_is_gone_on_from(
-    model: Model, corpus: str, wide: Path, tmp_path: Path, what: str
+    model: Model, corpus: str, tmp_path: Path, what: str
 ) -> None:
     out = tmp_path / "out"
     for error in gang(2, tmp_path / "meeting", harmed, model.path, corpus, out, what):
         assert isinstance(error, NoSpace) and "is full" in error.message
     state = state_of(out)
-    assert (state.stage, state.saved) == ("failed", (10 if what == "checkpoint" else 40) * B)
-    for _ in training(model, WIDE, corpus, out):
-        pass
-    check_close(out, wide)
+    assert (state.stage, state.saved) == ("failed", (10 if what == "checkpoint" else 20) * B)
+    for folder in (out, tmp_path / "other"):
+        for _ in training(model, SHORT, corpus, folder):
+            pass
+    check_close(out, tmp_path / "other", SHORT)
 
 
 def few(group: Group, place: Path, corpus: str, out: Path) -> None:
