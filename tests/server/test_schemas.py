@@ -28,8 +28,8 @@ from clew.server.schemas import cluster as cluster_schemas
 from clew.server.schemas import explain as explain_schemas
 from clew.server.schemas import sae as sae_schemas
 
-# The page sees resamplings in the log's rows; toy models and plans of collections are the terminal's.
-NOT_SENT = (sae.Resampled, sae.ToyRun, sae.ToyReport, atlas.CollectPlan)
+# The page sees resamplings in the log's rows; toy models and what work would take are the terminal's.
+NOT_SENT = (sae.Resampled, sae.ToyRun, sae.ToyReport, sae.TrainEstimate, atlas.CollectPlan)
 # Two records of one name, in two packages: schemas share one list of names.
 NAMES: dict[type, str] = {sae.Histogram: "LatentHistogram"}
 RECORDS = [
