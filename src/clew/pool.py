@@ -7,6 +7,7 @@ another: whatever is done twice must give the same, and what has to be done once
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -120,6 +121,22 @@ class Here:
             for what in worker.do(task, desk, _never if stop is None else stop):
                 yield Said(number, what)
             yield Finished(number)
+
+
+def by_one(make: Callable[[], Worker[None, What]], pool: Pool, stop: Stop | None) -> tuple[What, list[str]]:
+    """What one worker of a pool says last, who is given nothing but to begin; and what happened to it."""
+    said: list[What] = []
+    notes: list[str] = []
+    with closing(pool.work(make, [None], desk=nobody, left=whole, stop=stop)) as events:
+        for event in events:
+            match event:
+                case Said(_, what):
+                    said = [what]
+                case Note(text):
+                    notes.append(text)
+                case _:
+                    pass
+    return said[0], notes
 
 
 def nobody(question: Any) -> Any:

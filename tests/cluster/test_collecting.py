@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 from clew.atlas import collecting, planned
 from clew.cluster import RayPool
 from clew.cluster.connection import Connection
-from clew.cluster.pool import unseen
+from clew.cluster.place import Place
 from clew.debug import Model
 from clew.errors import BadCorpus, Cancelled, NotShared, UsageError
 
@@ -104,11 +105,19 @@ def test_a_plan_is_measured_by_a_worker(
 
 
 def test_what_another_machine_does_not_see_is_told_with_its_name() -> None:
-    told = unseen(BadCorpus("/data holds no contexts.", "Collect again."), "far")
+    far = Place("far", "another", 7, version("clew"))
+    missing, refused = BadCorpus("/data holds no contexts.", "Collect again."), UsageError("No.", "Yes.")
+    told = far.told(missing, "this")
     assert isinstance(told, NotShared)
-    assert str(told).startswith("On far: /data holds no contexts. The work must lie on a disk that all machines share")
-    refused = UsageError("No.", "Yes.")
-    assert unseen(refused, "far") is refused
+    assert str(told).startswith("On far: /data holds no contexts. Folders of the work must lie on a disk that all")
+    assert far.told(missing, "another") is missing
+    assert far.told(refused, "this") is refused
+
+
+def test_another_version_on_a_machine_is_refused() -> None:
+    Place("far", "another", 7, version("clew")).check()
+    with pytest.raises(NotShared, match=r"far has Clew 0\.0\.7, and this machine"):
+        Place("far", "another", 7, "0.0.7").check()
 
 
 def command(model: Path, corpus: str, out: Path, address: str) -> list[str]:
@@ -146,6 +155,6 @@ def test_when_the_head_is_gone_it_says_so_and_the_same_command_goes_on(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["folder"] == str(out)
     undisturbed = tmp_path / "undisturbed"
-    for _ in collecting(tiny("gemma2"), corpus, out=undisturbed, **{**SETTINGS, "tokens": 48_000}):
-        pass
+    larger: dict[str, Any] = {**SETTINGS, "tokens": 48_000}
+    list(collecting(tiny("gemma2"), corpus, out=undisturbed, **larger))
     assert content(out) == content(undisturbed)

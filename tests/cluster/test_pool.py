@@ -138,3 +138,18 @@ def test_a_pool_that_is_not_open_is_refused() -> None:
 def test_more_workers_than_there_is_room_for_are_refused() -> None:
     with pytest.raises(TooFewResources, match="10000 workers"), RayPool("local", workers=10_000):
         pass
+
+
+def test_a_worker_that_cannot_be_started_says_why_at_once(pool: RayPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a machine of the cluster lacks Clew."""
+
+    class Broken:
+        def __init__(self, *given: Any) -> None:
+            raise ModuleNotFoundError("No module named 'clew'")
+
+        def place(self) -> None: ...
+
+    monkeypatch.setattr("clew.cluster.pool.Hand", Broken)
+    with pytest.raises(WorkersLost, match=r"A worker could not be started: .*No module named 'clew'") as raised:
+        list(pool.work(Reporter, [1], desk=nobody, left=whole))
+    assert "need the same Python packages" in raised.value.hint

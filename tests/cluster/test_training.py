@@ -18,8 +18,9 @@ import pytest
 
 from clew.cluster import training as module
 from clew.cluster.connection import Connection, Machine
+from clew.cluster.place import Place
 from clew.cluster.pool import RayPool
-from clew.cluster.rank import Broken, There
+from clew.cluster.rank import Broken
 from clew.cluster.shares import Share
 from clew.cluster.training import _Attempt, _Lost, _NoRoom, training
 from clew.debug import Model
@@ -127,7 +128,7 @@ def test_what_there_is_no_room_for_is_refused(cluster: Connection, model: Model,
 
 def attempt(cluster: Connection) -> _Attempt:
     found: Any = _Attempt(cluster, None, False, Share(2, 1, 0), lambda: False)  # pyright: ignore[reportArgumentType]
-    found._there = {0: There(0, "here", cluster.node, 11), 1: There(1, "there", "other", 12)}
+    found._there = {0: Place("here", cluster.node, 11, ""), 1: Place("there", "other", 12, "")}
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from .. import settings
 from ..corpus.texts import Corpus, corpus_of
@@ -13,6 +14,30 @@ from .attached import Given, attached, own
 from .blocks import Keep
 from .observation import Autoencoders
 from .plan import MAX_CONTEXT, VERSION, Plan, autoencoder_of, made_with, model_of, site_of, sites_of
+
+
+class Options(TypedDict, total=False):
+    """What can be asked of a collection, with the defaults of `assignment`.
+
+    `autoencoders` are those whose latents are collected too, `context` is in tokens, `window` of these are shown per
+    example, `skip` are read but not counted; `top`, `bottom`, `band` and `random` examples are kept of each component;
+    `batch` contexts make a forward pass, and `shard_tokens` lie between two savings.
+    """
+
+    tokens: int
+    sites: Sequence[str] | None
+    autoencoders: Sequence[Given] | None
+    context: int | None
+    window: int
+    bos: bool
+    seed: int
+    skip: int
+    top: int
+    bottom: int
+    band: int
+    random: int
+    batch: int
+    shard_tokens: int
 
 
 @dataclass(frozen=True)

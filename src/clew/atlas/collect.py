@@ -6,11 +6,11 @@ import functools
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace as changed
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from filelock import FileLock, Timeout
 
@@ -23,9 +23,8 @@ from ..models.subject import HasSubject
 from ..models.tape import Stop
 from ..pool import Finished, Here, Note, Pool, Said, Waiting, nobody, whole
 from . import partial, store
-from .assignment import Assignment, assignment
+from .assignment import Assignment, Options, assignment
 from .atlas import Atlas
-from .attached import Given
 from .depot import Depot, Distant
 from .observation import Block
 from .partial import Partial
@@ -56,27 +55,14 @@ def collecting(
     corpus: Corpus | str | None = None,
     *,
     out: Path | str,
-    tokens: int = settings.COLLECTED,
-    sites: Sequence[str] | None = None,
-    autoencoders: Sequence[Given] | None = None,
-    context: int | None = None,
-    window: int = settings.WINDOW,
-    bos: bool = False,
-    seed: int = 0,
-    skip: int = settings.SKIPPED,
-    top: int = settings.TOP_EXAMPLES,
-    bottom: int = settings.BOTTOM_EXAMPLES,
-    band: int = settings.BAND_EXAMPLES,
-    random: int = settings.RANDOM_EXAMPLES,
-    batch: int = settings.BATCH,
-    shard_tokens: int = settings.SHARD_TOKENS,
     replace: bool = False,
     stop: Stop | None = None,
     pool: Pool | None = None,
     store: str | None = None,
+    **options: Unpack[Options],
 ) -> Iterator[CollectProgress]:
     """Collect what heads, neurons and latents do on a corpus into the folder `out`, telling how far it is after every
-    batch.
+    batch. `options` are those of assignment.py.
 
     `sites` are attn, neuron, neuron.5, attn.0-11, latent, latent.mlp_out.10 (default: all heads and neurons, and the
     latents of all `autoencoders`: Autoencoders or what opens them, by default those attached to the model). A
@@ -91,10 +77,7 @@ def collecting(
     if out.name in ("", ".."):
         raise UsageError(f"{out} cannot be an atlas.", "Name a folder that is to be made.")
     work = out.with_name(f".collecting-{out.name}")
-    asked = assignment(
-        model, corpus, tokens=tokens, sites=sites, autoencoders=autoencoders, context=context, window=window, bos=bos,
-        seed=seed, skip=skip, top=top, bottom=bottom, band=band, random=random, batch=batch, shard_tokens=shard_tokens,
-    )  # fmt: skip
+    asked = assignment(model, corpus, **options)
     plan = asked.plan
     depot = None if store is None else Depot(f"{store.rstrip('/')}/{out.name}-{plan.digest}")
     with on_disk(out.parent):

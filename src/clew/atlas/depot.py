@@ -4,7 +4,6 @@ fsspec reaches."""
 from __future__ import annotations
 
 import posixpath
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -103,16 +102,21 @@ class Distant:
     """A Collector on a machine that shares nothing but a depot: takes the text from there, and leaves shards there."""
 
     def __init__(self, depot: Depot, subject: SubjectModel, plan: Plan, autoencoders: Autoencoders) -> None:
-        self._depot, self._folder = depot, Path(tempfile.mkdtemp(prefix="clew-"))
-        self._shards = self._folder / _SHARDS
-        self._shards.mkdir()
-        contexts = depot.receive_texts(self._folder / _TEXTS)
-        self._collector = Collector(subject, plan, contexts, autoencoders, self._shards)
+        self._depot, self._subject, self._plan, self._autoencoders = depot, subject, plan, autoencoders
+        # They are mapped into memory once they are open, and a worker is ended without a word: nothing may be left.
+        with _passing() as folder:
+            self._contexts = depot.receive_texts(folder)
 
     def do(self, task: tuple[int, int], desk: Desk, stop: Stop) -> Iterator[int]:
         """See `Collector`. Raises NotShared too."""
-        yield from self._collector.do(task, desk, stop)
-        self._depot.send_shards(self._shards)
+        with _passing() as folder:
+            collector = Collector(self._subject, self._plan, self._contexts, self._autoencoders, folder)
+            yield from collector.do(task, desk, stop)
+            self._depot.send_shards(folder)
 
-    def __del__(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+
+@contextmanager
+def _passing() -> Iterator[Path]:
+    """A folder on this machine that is soon gone."""
+    with tempfile.TemporaryDirectory(prefix="clew-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)

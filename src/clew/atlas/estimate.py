@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial as bound
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from .. import settings
-from ..corpus.contexts import Contexts, read_contexts
+from ..corpus.contexts import Contexts
+from ..corpus.sample import sampled
 from ..corpus.texts import Corpus
 from ..disk import on_disk
 from ..models.memory import peak
 from ..models.subject import HasSubject, SubjectModel
 from ..models.tape import Stop
-from ..pool import Desk, Here, Note, Pool, Said, nobody, whole
+from ..pool import Desk, Here, Pool, by_one
 from . import partial
-from .assignment import assignment
+from .assignment import Options, assignment
 from .attached import device_of
 from .observation import Autoencoders
 from .plan import Plan
@@ -38,7 +37,7 @@ def planned(
     out: Path | str,
     pool: Pool | None = None,
     stop: Stop | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> CollectPlan:
     """What `collecting` with these options would take: one worker of the pool runs a few batches, and nothing is kept.
 
@@ -47,36 +46,12 @@ def planned(
     pool, folder = pool or Here(), Path(out).absolute()
     asked = assignment(model, corpus, **options)
     plan = asked.plan
-    probing = folder.with_name(f".probing-{folder.name}")
-    with on_disk(folder.parent):
-        shutil.rmtree(probing, ignore_errors=True)
-        probing.mkdir(parents=True)
-    try:
-        started = time.perf_counter()
-        wanted = _BATCHES * plan.batch * plan.length
-        read = [
-            (time.perf_counter() - started, done)
-            for done in read_contexts(
-                probing, asked.subject, asked.corpus,
-                tokens=wanted, length=plan.length, bos=plan.bos, seed=plan.seed, shard=plan.batch,
-            )
-        ]  # fmt: skip
-        contexts = Contexts.open(probing)
-        make = bound(Prober, asked.subject, plan, contexts, asked.autoencoders, probing)
-        probe: Probe | None = None
-        notes: list[str] = []
-        with closing(pool.work(make, [None], desk=nobody, left=whole, stop=stop)) as events:
-            for event in events:
-                match event:
-                    case Said(_, what):
-                        probe = what
-                    case Note(text):
-                        notes.append(text)
-                    case _:
-                        pass
-        assert probe is not None
-    finally:
-        shutil.rmtree(probing, ignore_errors=True)
+    with sampled(
+        folder, asked.subject, asked.corpus,
+        contexts=_BATCHES * plan.batch, length=plan.length, bos=plan.bos, seed=plan.seed,
+    ) as sample:  # fmt: skip
+        make = bound(Prober, asked.subject, plan, sample.contexts, asked.autoencoders)
+        probe, notes = by_one(make, pool, stop)
     total = -(-plan.tokens // plan.length)
     shards = -(-total // plan.shard)
     workers = min(pool.size, shards)
@@ -97,7 +72,7 @@ def planned(
         memory=probe.memory,
         shard_bytes=probe.shard_bytes,
         disk=min(shards, settings.JOINED + workers) * probe.shard_bytes,
-        read_s=_reading(read, total * plan.length),
+        read_s=sample.seconds(total * plan.length),
         collect_s=rounds * each,
         notes=notes,
     )
@@ -114,20 +89,11 @@ class Probe:
     shard_bytes: int
 
 
-def _reading(read: list[tuple[float, int]], total: int) -> float:
-    """Seconds to read all tokens, from those after which some had been read: a corpus may take a while to open."""
-    (first, some), (last, more) = read[0], read[-1]
-    rate = (last - first) / (more - some) if more > some else first / some
-    return first + rate * (total - some)
-
-
 class Prober:
-    """Runs a few batches and saves what came of them: the speed and the memory of a worker."""
+    """Runs a few batches and saves what came of them beside the contexts: the speed and the memory of a worker."""
 
-    def __init__(
-        self, subject: SubjectModel, plan: Plan, contexts: Contexts, autoencoders: Autoencoders, folder: Path
-    ) -> None:
-        self._subject, self._plan, self._contexts, self._folder = subject, plan, contexts, folder
+    def __init__(self, subject: SubjectModel, plan: Plan, contexts: Contexts, autoencoders: Autoencoders) -> None:
+        self._subject, self._plan, self._contexts = subject, plan, contexts
         self._autoencoders = {block: one.to(device_of(subject, one)) for block, one in autoencoders.items()}
 
     def do(self, task: None, desk: Desk, stop: Stop) -> Iterator[Probe]:
@@ -140,8 +106,8 @@ class Prober:
             shard.see(at, min(at + batch, n), stop)
             times.append((time.perf_counter() - started) / (min(at + batch, n) - at))
         started = time.perf_counter()
-        with on_disk(self._folder):
-            saved = partial.save(self._folder, 0, n, shard.emptied())
+        with on_disk(self._contexts.path):
+            saved = partial.save(self._contexts.path, 0, n, shard.emptied())
         yield Probe(
             tokens_per_s=self._plan.length / min(times),
             save_s=time.perf_counter() - started,

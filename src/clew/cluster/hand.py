@@ -19,15 +19,7 @@ import psutil
 
 from ..errors import ClewError
 from ..pool import Worker
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a worker is; `node` is the machine's id in the cluster."""
-
-    host: str
-    node: str
-    process: int
+from .place import Place, here
 
 
 @dataclass(frozen=True)
@@ -95,9 +87,7 @@ class Hand:
 
     def place(self) -> Place:
         """Where this is."""
-        import ray
-
-        return Place(socket.gethostname(), ray.get_runtime_context().get_node_id(), os.getpid())
+        return here()
 
     def open(self, make: bytes) -> Failed | None:
         """Make the worker."""

@@ -11,26 +11,25 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, Generic, Self, TypeVar
 
-from ..errors import Cancelled, ClewError, NotShared, UsageError, WorkersLost
+from ..errors import Cancelled, ClewError, UsageError, WorkersLost
 from ..models.subject import SPLIT
 from ..models.tape import Stop
 from ..pool import Desk, Event, Finished, Note, Said, Waiting, Worker
 from .connection import Connection, connected
-from .hand import Asked, Failed, Hand, Logged, Place, Told
+from .hand import Asked, Failed, Hand, Logged, Told
+from .place import Place
 from .shares import Share, shared
 
 SIGN = " #"  # in the name of a worker's actor, after what it works for
 
 _HEARTBEAT = 0.5  # seconds
-_LOSSES = 3  # of workers, on one task or before any said a thing
+_LOSSES = 3  # of workers, on one task, or of those that had none yet one after another
 _STARTING = 20.0  # seconds after which it is told that workers wait for room
 _DESKS = 64  # questions answered at once
-_PLACES = ("no_atlas", "bad_corpus", "unknown_model", "bad_model", "unknown_autoencoder", "no_space")
-"""Errors of a worker that a folder which its machine does not see can be the cause of."""
 
 Task = TypeVar("Task")
 What = TypeVar("What")
@@ -102,12 +101,10 @@ class _Hired:
     place: Place | None = None
     is_open: bool = False
     task: int | None = None
-    spoke: bool = False
 
     @property
     def name(self) -> str:
-        at = "" if self.place is None else f" on {self.place.host} (process {self.place.process})"
-        return f"Worker {self.number}{at}"
+        return f"Worker {self.number}" + ("" if self.place is None else f" on {self.place}")
 
 
 @dataclass
@@ -122,18 +119,20 @@ class _Shift(Generic[Task, What]):
     desk: Desk
     left: Callable[[int, Task], Task]
     stop: Stop | None
-    hired: list[_Hired] = field(default_factory=list)
-    losses: dict[int | None, int] = field(default_factory=dict)
 
-    def run(self) -> Generator[Event[What], None, None]:
+    def __post_init__(self) -> None:
         from ray import cloudpickle
 
         self.todo: deque[tuple[int, Task]] = deque(enumerate(self.tasks))
         self.given: dict[int, Task] = {}
+        self.hired: list[_Hired] = []
+        self.losses: dict[int | None, int] = {}  # of workers at a task, or of those that had none yet
         self.numbers = count(1)
         self.packed = cloudpickle.dumps(self.make)
         self.began: float | None = time.monotonic()
         self.desks = ThreadPoolExecutor(_DESKS, "clew-desk")
+
+    def run(self) -> Generator[Event[What], None, None]:
         try:
             while self.todo or self.given:
                 self.connection.check()
@@ -192,13 +191,16 @@ class _Shift(Generic[Task, What]):
         import ray
 
         if worker.place is None:
-            worker.place, self.began = ray.get(worker.awaited), None
+            place: Any = ray.get(worker.awaited)
+            place.check()
+            worker.place, self.began = place, None
             worker.awaited = worker.actor.open.remote(self.packed)
         elif not worker.is_open:
             failed: Any = ray.get(worker.awaited)
             if failed is not None:
                 raise self._error(worker, failed.error)
             worker.is_open, worker.awaited = True, None
+            self.losses.pop(None, None)
         else:
             assert worker.task is not None
             try:
@@ -208,7 +210,6 @@ class _Shift(Generic[Task, What]):
                 del self.given[number]
                 yield Finished(number)
                 return
-            worker.spoke = True
             match event:
                 case Told(what):
                     yield Said(worker.task, what)
@@ -228,14 +229,18 @@ class _Shift(Generic[Task, What]):
             worker.actor.reply.options(concurrency_group="desk").remote(number, reply)
 
     def _lost(self, worker: _Hired, error: Exception) -> Note:
-        """Put its task back. Raises WorkersLost when that happened too often."""
+        """Put its task back. Raises WorkersLost when that happened too often, or it could not even begin."""
         _end(worker)
         self.hired.remove(worker)
         self.connection.check()
-        key = worker.task if worker.spoke else None
-        self.losses[key] = self.losses.get(key, 0) + 1
+        if worker.place is None and (failure := _creation(error)):
+            raise WorkersLost(
+                f"A worker could not be started: {failure}",
+                "All machines of the cluster need the same Python packages: pip install 'clew[ray]' on each.",
+            )
+        self.losses[worker.task] = self.losses.get(worker.task, 0) + 1
         why = _reason(error)
-        if self.losses[key] >= _LOSSES:
+        if self.losses[worker.task] >= _LOSSES:
             raise WorkersLost(
                 f"{worker.name} was lost ({why}), and so were {_LOSSES - 1} others before on the same work.",
                 "What was done is kept, and the same command goes on. If memory was short, give each worker more of it "
@@ -249,23 +254,12 @@ class _Shift(Generic[Task, What]):
 
     def _error(self, worker: _Hired, error: ClewError) -> ClewError:
         """What a worker raised, with the machine named where that explains it."""
-        place = worker.place
-        return error if place is None or place.node == self.connection.node else unseen(error, place.host)
+        return error if worker.place is None else worker.place.told(error, self.connection.node)
 
 
 def _device(share: Share) -> str:
     """Where a worker's model is: on its GPU, or dealt to those that it has."""
     return "cpu" if share.gpus == 0 else "cuda" if share.gpus == 1 else SPLIT
-
-
-def unseen(error: ClewError, host: str) -> ClewError:
-    """The error of a worker on another machine: NotShared where a folder that is not there can be the cause."""
-    if error.code not in _PLACES:
-        return error
-    return NotShared(
-        f"On {host}: {error.message}",
-        "The work must lie on a disk that all machines share: name a folder there with --out, or as CLEW_HOME.",
-    )
 
 
 def _lost() -> tuple[type[Exception], ...]:
@@ -276,6 +270,12 @@ def _lost() -> tuple[type[Exception], ...]:
         exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError,
         exceptions.ObjectLostError, exceptions.LocalRayletDiedError,
     )  # fmt: skip
+
+
+def _creation(error: Exception) -> str | None:
+    """Why a worker's actor could not be made, where that is why it is gone: the last line of what was raised there."""
+    text = str(error)
+    return text.strip().splitlines()[-1].strip() if "creation task" in text else None
 
 
 def _reason(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ClewError, WorkersLost
 from ..sae.records import Resampled, TrainingState, TrainPoint
+from .place import Place, here
 
 if TYPE_CHECKING:
     from ..sae.group import Group
@@ -22,12 +22,10 @@ _ALONE = 90.0  # seconds after which who asked for the training is gone, if noth
 
 @dataclass(frozen=True)
 class There:
-    """A rank is at work; `node` is its machine's id in the cluster."""
+    """A rank is at work."""
 
     rank: int
-    host: str
-    node: str
-    process: int
+    place: Place
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,6 @@ class Rank:
             raise
 
     def _work(self, rank: int) -> None:
-        import ray
         import torch
         from ray import cloudpickle, train
         from ray.train.torch import get_device
@@ -122,8 +119,7 @@ class Rank:
 
         torch.set_num_threads(self.cpus)
         use_device(str(get_device()) if self.on_gpu else "cpu")
-        node = ray.get_runtime_context().get_node_id()
-        self._put(There(rank, socket.gethostname(), node, os.getpid()), wait=True)
+        self._put(There(rank, here()), wait=True)
         group: Group = Together() if train.get_context().get_world_size() > 1 else ALONE
         with OneFate(group):
             model, plan, shard_latents, corpus, folder, replace = cloudpickle.loads(self.packed)

@@ -32,7 +32,7 @@ def shared(machines: Sequence[Machine], workers: int | None = None, gpus: int | 
     each = gpus if gpus is not None else int(any(machine.gpus >= 1 for machine in machines))
     able = [machine for machine in machines if machine.cpus >= 1 and machine.gpus >= each]
     if not able:
-        raise _lacking(machines, f"a worker with 1 CPU and {each} GPUs" if each else "a worker with 1 CPU")
+        raise _lacking(machines, "a worker with 1 CPU" + (f" and {_count(each, 'GPU')}" if each else ""))
     if workers is None:
         workers = sum(int(machine.gpus // each) for machine in able) if each else len(able)
         workers = min(workers, _room(able, 1, each))
@@ -45,7 +45,9 @@ def shared(machines: Sequence[Machine], workers: int | None = None, gpus: int | 
         None,
     )
     if cpus is None:
-        raise _lacking(machines, f"{workers} workers with 1 CPU" + (f" and {each} GPUs each" if each else " each"))
+        raise _lacking(
+            machines, f"{workers} workers with 1 CPU" + (f" and {_count(each, 'GPU')} each" if each else " each")
+        )
     return Share(workers, cpus, each)
 
 
@@ -60,6 +62,11 @@ def _room(machines: Sequence[Machine], cpus: int, gpus: int) -> int:
 def _lacking(machines: Sequence[Machine], wanted: str) -> TooFewResources:
     cpus, gpus = sum(machine.cpus for machine in machines), sum(machine.gpus for machine in machines)
     return TooFewResources(
-        f"The cluster has no room for {wanted}: its {len(machines)} machines have {cpus:g} CPUs and {gpus:g} GPUs.",
+        f"The cluster has no room for {wanted}; there are {_count(cpus, 'CPU')} and {_count(gpus, 'GPU')} on "
+        f"{_count(len(machines), 'machine')}.",
         "Ask for fewer --workers or --gpus-per-worker.",
     )
+
+
+def _count(number: float, what: str) -> str:
+    return f"{number:g} {what}" + ("" if number == 1 else "s")

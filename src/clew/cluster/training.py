@@ -21,9 +21,7 @@ from ..corpus.texts import Corpus, corpus_of
 from ..errors import (
     BadCheckpoint,
     Busy,
-    ClewError,
     NoCluster,
-    NotShared,
     TooFewResources,
     UnknownAutoencoder,
     WorkersLost,
@@ -38,6 +36,7 @@ from ..sae.recipe import TrainingPlan
 from ..sae.records import Resampled, TrainingState, TrainPoint
 from ..sae.trackers import Tracker
 from .connection import Connection, connected
+from .place import Place
 from .rank import Begun, Box, Broken, Ended, Rank, There
 from .shares import Share, shared
 
@@ -55,8 +54,6 @@ _ENVIRONMENT = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",  # for room: whether there are as many machines still is then asked
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a machine that is taken away is a lost one
 }
-_PLACES = ("bad_corpus", "unknown_corpus", "unknown_model", "bad_model", "no_space")
-"""Errors of a worker that a folder which its machine does not see can be the cause of."""
 
 
 def training(
@@ -221,7 +218,7 @@ class _Attempt:
         stop: Stop,
     ) -> None:
         self._connection, self._job, self._anew, self._share, self._stop = connection, job, anew, share, stop
-        self._there: dict[int, There] = {}
+        self._there: dict[int, Place] = {}
         self._broken: Broken | None = None
         self._error: BaseException | None = None
         self._asked: Any = None
@@ -315,8 +312,9 @@ class _Attempt:
             raise _Lost(f"This machine's part of the cluster was lost ({_first_line(error)})") from error
         for what in taken:
             match what:
-                case There():
-                    self._there[what.rank] = what
+                case There(rank, place):
+                    self._there[rank] = place
+                    place.check()
                 case Broken():
                     self._broken = self._broken or what
                 case _:
@@ -325,7 +323,8 @@ class _Attempt:
     def _judge(self) -> None:
         """Raises what ended the run, if it was not its own end."""
         if self._broken is not None:
-            raise self._placed(self._broken)
+            there, error = self._there.get(self._broken.rank), self._broken.error
+            raise error if there is None else there.told(error, self._connection.node)
         if self._error is None:
             return
         failures = getattr(self._error, "worker_failures", {})
@@ -339,17 +338,7 @@ class _Attempt:
 
     def _named(self, rank: int) -> str:
         there = self._there.get(rank)
-        return f"Worker {rank}" + ("" if there is None else f" on {there.host} (process {there.process})")
-
-    def _placed(self, broken: Broken) -> ClewError:
-        """What a rank raised, with its machine named where that explains it."""
-        there, error = self._there.get(broken.rank), broken.error
-        if there is None or there.node == self._connection.node or error.code not in _PLACES:
-            return error
-        return NotShared(
-            f"On {there.host}: {error.message}",
-            "Model, corpus and --out must lie on a disk that all machines share, or the model and corpus on the hub.",
-        )
+        return f"Worker {rank}" + ("" if there is None else f" on {there}")
 
 
 def _is_told(error: BaseException) -> bool:

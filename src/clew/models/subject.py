@@ -151,8 +151,8 @@ def load_subject(
     Raises UnknownFamily, BadModel, UsageError and what `store.resolve` raises.
     """
     start = time.perf_counter()
-    is_split = device == SPLIT and torch.cuda.is_available()
-    torch_device, torch_dtype = _device("cuda" if device == SPLIT else device), _dtype(dtype)
+    is_split = device == SPLIT
+    torch_device, torch_dtype = _device("cuda" if is_split else device), _dtype(dtype)
     path = resolve(name, revision, progress)
     if progress is not None:
         progress("load", 0, 1)

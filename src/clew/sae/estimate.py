@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 from .. import settings
-from ..corpus.contexts import Contexts, read_contexts
+from ..corpus.contexts import Contexts
 from ..corpus.parts import parted
+from ..corpus.sample import Sample, sampled
 from ..corpus.texts import Corpus, corpus_of
-from ..disk import on_disk
 from ..errors import Cancelled
 from ..models.memory import peak
 from ..models.sites import width
 from ..models.subject import HasSubject, SubjectModel
 from ..models.tape import Stop
-from ..pool import Desk, Here, Note, Pool, Said, nobody, whole
+from ..pool import Desk, Here, Pool, by_one
 from .activations import Buffer, Stream
 from .beginning import check_plan
 from .learner import Learner
@@ -57,27 +55,12 @@ def planned(
         check_portions(recipe.latents, workers)
     text = parted(corpus_of(corpus) if corpus is None or isinstance(corpus, str) else corpus, "trained")
     share = _share(plan, workers, shard_latents)
-    folder = Path(out).absolute()
-    probing = folder.with_name(f".probing-{folder.name}")
-    with on_disk(folder.parent):
-        shutil.rmtree(probing, ignore_errors=True)
-        probing.mkdir(parents=True)
-    try:
-        started = time.perf_counter()
-        wanted = (_PASSES + 1) * settings.BATCH * max(settings.CONTEXT, plan.context)
-        for _ in read_contexts(
-            probing, subject, text,
-            tokens=wanted, length=plan.context, bos=plan.bos, seed=plan.seed, shard=max(1, wanted // plan.context),
-        ):  # fmt: skip
-            pass
-        contexts = Contexts.open(probing)
-        read = len(contexts) * plan.context
-        reading = (time.perf_counter() - started) / read
-        written = sum(path.stat().st_size for path in probing.rglob("*") if path.is_file()) / read
-        probe, notes = _measured(partial(Prober, subject, share, contexts), pool, stop)
-    finally:
-        shutil.rmtree(probing, ignore_errors=True)
-    return _estimate(subject, plan, share, workers, shard_latents, probe, reading, written, notes)
+    contexts = (_PASSES + 1) * settings.BATCH * max(settings.CONTEXT, plan.context) // plan.context
+    with sampled(
+        Path(out).absolute(), subject, text, contexts=contexts, length=plan.context, bos=plan.bos, seed=plan.seed
+    ) as sample:
+        probe, notes = by_one(partial(Prober, subject, share, sample.contexts), pool, stop)
+    return _estimate(subject, plan, share, workers, shard_latents, probe, sample, notes)
 
 
 @dataclass(frozen=True)
@@ -142,23 +125,6 @@ def _share(plan: TrainingPlan, workers: int, shard_latents: bool) -> TrainingPla
     )
 
 
-def _measured(make: partial[Prober], pool: Pool, stop: Stop | None) -> tuple[Probe, list[str]]:
-    """What one worker of a pool measures, and what happened to it."""
-    probe: Probe | None = None
-    notes: list[str] = []
-    with closing(pool.work(make, [None], desk=nobody, left=whole, stop=stop)) as events:
-        for event in events:
-            match event:
-                case Said(_, what):
-                    probe = what
-                case Note(text):
-                    notes.append(text)
-                case _:
-                    pass
-    assert probe is not None
-    return probe, notes
-
-
 def _estimate(
     subject: SubjectModel,
     plan: TrainingPlan,
@@ -166,8 +132,7 @@ def _estimate(
     workers: int,
     shard_latents: bool,
     probe: Probe,
-    reading: float,
-    written: float,
+    sample: Sample,
     notes: Sequence[str],
 ) -> TrainEstimate:
     total, each = plan.steps * plan.batch, plan.context - plan.first
@@ -220,11 +185,11 @@ def _estimate(
         memory=model + 4 * weights + activations + buffer,
         peak=probe.peak + max(0, buffer - row * probe.rows),
         checkpoint=checkpoint,
-        disk=2 * checkpoint + of_all + round(written * contexts * plan.context),
+        disk=2 * checkpoint + of_all + round(sample.bytes_per_token * contexts * plan.context),
         pass_s=probe.pass_s,
         step_s=probe.step_s,
         tokens_per_s=total / train,
-        read_s=reading * contexts * plan.context,
+        read_s=sample.seconds(contexts * plan.context),
         train_s=train,
         notes=[*notes, *([what] if what else [])],
     )
