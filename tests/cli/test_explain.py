@@ -138,3 +138,13 @@ def test_a_database_that_is_none_is_told_before_a_model_is_loaded(
     told = clew("explain", "-c", "neuron.1.0")
     assert (told.exit_code, told.stdout) == (1, "")
     assert "not a database" in told.stderr or "no database" in told.stderr
+
+
+def test_a_component_that_is_not_there_is_told_before_an_atlas_is_collected(
+    clew: Run, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEW_HOME", str(tmp_path))
+    done = clew("explain", tiny, "-c", "neuron.99.0")
+    assert done.exit_code == 2
+    assert "neuron.99.0" in done.stderr
+    assert "collected first" not in done.stderr

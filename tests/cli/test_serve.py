@@ -135,3 +135,10 @@ def test_what_cannot_be_served_is_explained(clew: Run, arguments: tuple[str, ...
     result = clew("serve", "--port", "0", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert says in result.stderr
+
+
+def test_what_is_no_address_of_a_cluster_is_refused_before_anything_is_loaded(clew: Run) -> None:
+    done = clew("serve", "--ray", "nonsense", "--port", "0")
+    assert done.exit_code == 2
+    assert "'nonsense' is not the address of a Ray cluster" in done.stderr
+    assert "Open http" not in done.stdout + done.stderr

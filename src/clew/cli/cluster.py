@@ -32,13 +32,18 @@ GpusOption = Annotated[
 
 
 def check_options(ray: str | None, workers: int | None, gpus: int | None) -> None:
-    """Raises UsageError for options that mean nothing without --ray."""
-    if ray is None and (workers is not None or gpus is not None):
-        raise UsageError("--workers and --gpus-per-worker are those of a cluster.", "Add --ray auto.")
+    """Raises UsageError for options that mean nothing without --ray, and for what is no address."""
+    if ray is None:
+        if workers is not None or gpus is not None:
+            raise UsageError("--workers and --gpus-per-worker are those of a cluster.", "Add --ray auto.")
+        return
+    from ..cluster.connection import check_address
+
+    check_address(ray)
 
 
 def pool_of(ray: str | None, workers: int | None, gpus: int | None, work: str) -> Pool:
-    """The pool that the options name. Raises UsageError for those that mean nothing without --ray."""
+    """The pool that the options name. Raises what `check_options` raises."""
     check_options(ray, workers, gpus)
     if ray is None:
         return Here()

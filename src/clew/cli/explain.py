@@ -131,7 +131,9 @@ def explain(
 
     clew explain smollm2 --components "neuron.5.0-199" --llm lookup
     """
+    from ..atlas import Components
     from ..explain.pipeline import explaining, planned
+    from ..explain.selection import selected
     from ..explain.store.explanations import Explanations
 
     if not components:
@@ -151,6 +153,8 @@ def explain(
         problems.extend([] if progress.problem is None else [progress.problem])
         return progress
 
+    # What is not there is told before an atlas is collected for it.
+    selected(components, Components(subject, autoencoders=sae or ()))
     with pool:
         if atlas is None:
             _collect(subject, sae, pool)

@@ -153,18 +153,21 @@ def starts(address: str) -> bool:
         return _held is None and _place(address) is None
 
 
-def _place(address: str) -> str | None:
-    """Where the cluster's head is; None for one that is to be started. Raises UsageError or NoCluster."""
-    if address == "auto":
-        address = os.environ.get("RAY_ADDRESS") or _started_here() or "local"
-    if address == "local":
-        return None
-    if not _ADDRESS.fullmatch(address):
+def check_address(address: str) -> None:
+    """Raises UsageError for what is no address; nothing is looked for there."""
+    if address not in ("auto", "local") and not _ADDRESS.fullmatch(address):
         raise UsageError(
             f"{address!r} is not the address of a Ray cluster.",
             "Give auto, local, or its head node's host:port; from elsewhere, give the command to ray job submit.",
         )
-    return address
+
+
+def _place(address: str) -> str | None:
+    """Where the cluster's head is; None for one that is to be started. Raises UsageError or NoCluster."""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or _started_here() or "local"
+    check_address(address)
+    return None if address == "local" else address
 
 
 def _started_here() -> str | None:

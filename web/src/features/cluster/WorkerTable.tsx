@@ -1,6 +1,6 @@
 import { useMemo, useRef } from "react";
 import type { ClusterStatus, ClusterWorker } from "../../api/types";
-import { Icon } from "../../components/Icon";
+import { FilterField } from "../../components/FilterField";
 import { Panel } from "../../components/Panel";
 import { SaveButton } from "../../components/SaveButton";
 import { SortHeader } from "../../components/SortHeader";
@@ -97,23 +97,12 @@ export function WorkerTable({
             {silent > 0 && `, ${count(silent)} silent`}
           </span>
           <div className="ml-auto flex flex-wrap items-center gap-1.5">
-            <label className="flex h-6.5 items-center gap-1 rounded border border-line bg-page px-1.5 focus-within:outline-2 focus-within:outline-focus">
-              <Icon name="search" size={12} className="text-ink-3" />
-              <span className="sr-only">Filter workers</span>
-              <input
-                ref={finder}
-                value={view.find}
-                placeholder="Filter  /"
-                spellCheck={false}
-                onChange={(event) => onChange({ find: event.target.value }, "replace")}
-                onKeyDown={(event) => {
-                  if (event.key !== "Escape") return;
-                  if (view.find) onChange({ find: "" }, "replace");
-                  else event.currentTarget.blur();
-                }}
-                className="w-32 bg-transparent text-xs outline-none"
-              />
-            </label>
+            <FilterField
+              label="Filter workers"
+              value={view.find}
+              onChange={(find) => onChange({ find }, "replace")}
+              finder={finder}
+            />
             <SaveButton
               file="clew-workers.csv"
               disabled={rows.length === 0}

@@ -3,6 +3,7 @@ import { type RefObject, useCallback, useEffect, useMemo, useRef, useState } fro
 import type { Explanation, Model, Token } from "../../api/types";
 import { useAsked } from "../../components/asked";
 import { Button } from "../../components/Button";
+import { FilterField } from "../../components/FilterField";
 import { Icon } from "../../components/Icon";
 import { Notice } from "../../components/Notice";
 import { Panel } from "../../components/Panel";
@@ -233,23 +234,13 @@ export function NodeTable({
           </fieldset>
           <FilterChips view={view} tokens={answer.tokens} onChange={onChange} />
           <div className="ml-auto flex flex-wrap items-center gap-1.5">
-            <label className="flex h-6.5 items-center gap-1 rounded border border-line bg-page px-1.5 focus-within:outline-2 focus-within:outline-focus">
-              <Icon name="search" size={12} className="text-ink-3" />
-              <span className="sr-only">Filter nodes by text</span>
-              <input
-                ref={finder}
-                value={find}
-                placeholder="Filter  /"
-                spellCheck={false}
-                onChange={(event) => onChange({ find: event.target.value }, "replace")}
-                onKeyDown={(event) => {
-                  if (event.key !== "Escape") return;
-                  if (find) onChange({ find: "" }, "replace");
-                  else event.currentTarget.blur();
-                }}
-                className="w-24 bg-transparent text-xs outline-none"
-              />
-            </label>
+            <FilterField
+              label="Filter nodes by text"
+              value={find}
+              onChange={(find) => onChange({ find }, "replace")}
+              finder={finder}
+              width="w-24"
+            />
             <label className="flex items-center gap-1 text-xs text-ink-2">
               top
               <select

@@ -5,6 +5,7 @@ import { api } from "../../api/client";
 import type { Autoencoder } from "../../api/types";
 import { useAsked } from "../../components/asked";
 import { ButtonLink, CopyButton } from "../../components/Button";
+import { FilterField } from "../../components/FilterField";
 import { Icon } from "../../components/Icon";
 import { Link } from "../../components/Link";
 import { Notice } from "../../components/Notice";
@@ -139,23 +140,12 @@ export function ShelfTable({
             {rows && (rows.length === all ? count(all) : `${count(rows.length)} of ${count(all)}`)}
           </span>
           <div className="ml-auto flex flex-wrap items-center gap-1.5">
-            <label className="flex h-6.5 items-center gap-1 rounded border border-line bg-page px-1.5 focus-within:outline-2 focus-within:outline-focus">
-              <Icon name="search" size={12} className="text-ink-3" />
-              <span className="sr-only">Filter autoencoders</span>
-              <input
-                ref={finder}
-                value={view.find}
-                placeholder="Filter  /"
-                spellCheck={false}
-                onChange={(event) => onChange({ find: event.target.value }, "replace")}
-                onKeyDown={(event) => {
-                  if (event.key !== "Escape") return;
-                  if (view.find) onChange({ find: "" }, "replace");
-                  else event.currentTarget.blur();
-                }}
-                className="w-32 bg-transparent text-xs outline-none"
-              />
-            </label>
+            <FilterField
+              label="Filter autoencoders"
+              value={view.find}
+              onChange={(find) => onChange({ find }, "replace")}
+              finder={finder}
+            />
             <CopyButton text={() => LISTED}>Copy as Python</CopyButton>
             <SaveButton file="clew-autoencoders.csv" text={() => toCsv(shown)} />
             <SaveButton file="clew-autoencoders.json" text={() => JSON.stringify(shown, null, 2)} />
